@@ -1,0 +1,93 @@
+import { randomBytes } from 'node:crypto'
+import { EclusaError } from './errors.ts'
+import { kernelErrors } from './kernel-errors.ts'
+
+/** A customer company. Unique in the installation; lower-case letters, digits, `-`, `_`, at most 40. */
+export type TenantId = Brand<'TenantId'>
+/** One WhatsApp number of a tenant: `ins_` + 20 base-32 characters. Unique in the installation, opaque. */
+export type InstanceId = Brand<'InstanceId'>
+/** A WhatsApp thread inside an instance, as a normalised JID without device. Unique inside an instance. */
+export type ChatId = Brand<'ChatId'>
+/** A queued outbound message: `msg_` + its sequence number in base 32. Unique in the installation. */
+export type MessageId = Brand<'MessageId'>
+/** The id WhatsApp knows a message by; fixed at enqueue, reused by every resend. Unique inside a chat. */
+export type WaMessageId = Brand<'WaMessageId'>
+
+type Brand<Name extends string> = string & { readonly __brand: Name }
+
+const BASE32 = '0123456789abcdefghjkmnpqrstvwxyz'
+
+/** `length` characters of Crockford's base 32 from the system's random source (5 bits each). */
+export function randomBase32(length: number): string {
+  const bytes = randomBytes(length)
+  let text = ''
+  for (const byte of bytes) text += BASE32[byte & 31]
+  return text
+}
+
+/** @throws KERNEL_BAD_ID naming `field` */
+export function parseTenantId(text: string, field = 'tenant'): TenantId {
+  if (!/^[a-z0-9][a-z0-9_-]{0,39}$/.test(text)) {
+    throw badId(
+      field,
+      'must be 1 to 40 lower-case letters, digits, "-" or "_", beginning with a letter or digit',
+    )
+  }
+  return text as TenantId
+}
+
+export function makeInstanceId(): InstanceId {
+  return `ins_${randomBase32(20)}` as InstanceId
+}
+
+/** @throws KERNEL_BAD_ID naming `field` */
+export function parseInstanceId(text: string, field = 'instance'): InstanceId {
+  if (!/^ins_[0-9a-hjkmnp-tv-z]{20}$/.test(text))
+    throw badId(field, 'must look like ins_ and 20 letters or digits')
+  return text as InstanceId
+}
+
+/** The public id of the queue row `seq` (1 … 2^53-1). */
+export function makeMessageId(seq: number): MessageId {
+  let rest = BigInt(seq)
+  let text = ''
+  for (let digit = 0; digit < 11; digit++) {
+    text = `${BASE32[Number(rest & 31n)]}${text}`
+    rest >>= 5n
+  }
+  return `msg_${text}` as MessageId
+}
+
+/** The queue row behind a public id. @throws KERNEL_BAD_ID naming `field` */
+export function parseMessageId(text: string, field = 'message'): { id: MessageId; seq: number } {
+  const digits = /^msg_([0-9a-hjkmnp-tv-z]{11})$/.exec(text)?.[1]
+  if (digits === undefined) throw badId(field, 'must look like msg_ and 11 letters or digits')
+  let seq = 0n
+  for (const digit of digits) seq = (seq << 5n) | BigInt(BASE32.indexOf(digit))
+  if (seq > BigInt(Number.MAX_SAFE_INTEGER)) throw badId(field, 'names no message')
+  return { id: text as MessageId, seq: Number(seq) }
+}
+
+/** A WhatsApp id of the shape a linked device makes: `3EB0` and 18 upper-case hex digits. */
+export function makeWaMessageId(): WaMessageId {
+  return `3EB0${randomBytes(9).toString('hex').toUpperCase()}` as WaMessageId
+}
+
+/** The chat with a phone number, digits only, country code first. */
+export function chatOfNumber(digits: string): ChatId {
+  return `${digits}@s.whatsapp.net` as ChatId
+}
+
+/**
+ * A JID without its device part: `5511…:3@s.whatsapp.net` and `5511…@s.whatsapp.net` are one chat.
+ * @throws KERNEL_BAD_ID naming `field`
+ */
+export function parseChatId(jid: string, field = 'chat'): ChatId {
+  const match = /^([0-9a-zA-Z.-]{1,64})(?::\d{1,5})?@(s\.whatsapp\.net|lid|g\.us)$/.exec(jid)
+  if (match === null) throw badId(field, 'must be a WhatsApp id such as 5511999990000@s.whatsapp.net')
+  return `${match[1]}@${match[2]}` as ChatId
+}
+
+function badId(field: string, rule: string): EclusaError {
+  return new EclusaError(kernelErrors.BAD_ID, { details: { field }, message: `${field} ${rule}` })
+}

@@ -1,0 +1,115 @@
+import assert from 'node:assert/strict'
+import { globSync, readFileSync } from 'node:fs'
+import { test } from 'node:test'
+
+/** Who may import whom (design: kernel ← storage ← {queue, session} ← gateway; neighbours never import one another). */
+const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
+  'packages/kernel': [],
+  'packages/bounded-cache': [],
+  'packages/baileys': ['@eclusa/bounded-cache', 'baileys'],
+  'packages/storage': ['@eclusa/kernel'],
+  'packages/queue': ['@eclusa/kernel', '@eclusa/storage'],
+  'packages/session': ['@eclusa/kernel', '@eclusa/storage', '@eclusa/bounded-cache', '@eclusa/baileys'],
+  'packages/simulator': ['@eclusa/kernel', 'baileys'],
+  'apps/gateway': [
+    '@eclusa/kernel',
+    '@eclusa/storage',
+    '@eclusa/queue',
+    '@eclusa/session',
+    '@eclusa/bounded-cache',
+  ],
+}
+
+/** What only some files may do, and why it matters: memory, time and secrets have one door each. */
+const FENCES: readonly { readonly what: RegExp; readonly only: RegExp; readonly rule: string }[] = [
+  {
+    what: /from '(@eclusa\/)?baileys'/,
+    only: /^packages\/(baileys\/src\/|session\/src\/engines\/baileys\/|session\/src\/index\.ts|simulator\/src\/wire\.ts)/,
+    rule: 'Baileys is known to one package, one folder and one file',
+  },
+  {
+    what: /process\.env\b/,
+    only: /^apps\/gateway\/src\/(config\.ts|cli\/)/,
+    rule: 'the environment is read in config.ts',
+  },
+  {
+    what: /\b(setTimeout|setInterval|Date\.now)\(/,
+    only: /^packages\/(kernel\/src\/clock\.ts|baileys\/|bounded-cache\/)/,
+    rule: 'time comes through the clock',
+  },
+  {
+    what: /\b(SELECT .* FROM|INSERT INTO|UPDATE ".*" SET|DELETE FROM)\b/,
+    only: /(-store\.ts|^packages\/storage\/src\/)/,
+    rule: 'SQL stands in *-store.ts',
+  },
+]
+
+const sources = globSync('{packages,apps}/*/src/**/*.ts').map((file) => ({
+  file: file.replaceAll('\\', '/'),
+  lines: readFileSync(file, 'utf8').split('\n'),
+}))
+
+test('packages import only what lies below them', () => {
+  const wrong: string[] = []
+  for (const { file, lines } of sources) {
+    const owner = file.split('/').slice(0, 2).join('/')
+    const allowed = MAY_IMPORT[owner]
+    assert.ok(allowed !== undefined, `${owner} stands in no row of MAY_IMPORT`)
+    for (const line of lines) {
+      const name = /(?:from|import\() ?'((?:@eclusa\/[a-z-]+|baileys))/.exec(line)?.[1]
+      if (name !== undefined && !allowed.includes(name)) wrong.push(`${file} imports ${name}`)
+    }
+  }
+  assert.deepEqual(wrong, [])
+})
+
+test('Baileys, the environment, time and SQL have one door each', () => {
+  const wrong: string[] = []
+  for (const { file, lines } of sources) {
+    for (const fence of FENCES) {
+      if (fence.only.test(file)) continue
+      for (const [index, line] of lines.entries()) {
+        if (isComment(line)) continue
+        if (fence.what.test(line)) wrong.push(`${file}:${index + 1} ${fence.rule}`)
+      }
+    }
+  }
+  assert.deepEqual(wrong, [])
+})
+
+test('every collection that outlives a call says what bounds it', () => {
+  const wrong: string[] = []
+  for (const { file, lines } of sources) {
+    for (const [index, line] of lines.entries()) {
+      const isField = /^ {2}(?:readonly )?#?\w+(?:: [^=]+)? = (?:new (?:Map|Set)\b|\[\])/.test(line)
+      const isModuleState = /^(?:const|let) \w+(?:: [^=]+)? = new (?:Map|Set)(?:<[^(]*>)?\(\)/.test(line)
+      if (!isField && !isModuleState) continue
+      const before = lines.slice(Math.max(0, index - 4), index + 1).join('\n')
+      if (!/bounded by:/.test(before)) wrong.push(`${file}:${index + 1} says no "bounded by:"`)
+    }
+  }
+  assert.deepEqual(wrong, [])
+})
+
+test('the lock file holds registry packages only, each with its hash, and none of the known malicious ones', () => {
+  const lock = JSON.parse(readFileSync('package-lock.json', 'utf8')) as {
+    packages: Record<string, { resolved?: string; integrity?: string; link?: boolean }>
+  }
+  const wrong: string[] = []
+  for (const [name, entry] of Object.entries(lock.packages)) {
+    if (!name.includes('node_modules/') || entry.link === true) continue
+    if (entry.integrity === undefined) wrong.push(`${name} has no hash`)
+    if (entry.resolved !== undefined && !entry.resolved.startsWith('https://registry.npmjs.org/')) {
+      wrong.push(`${name} comes from ${entry.resolved}`)
+    }
+    const short = name.slice(name.lastIndexOf('node_modules/') + 'node_modules/'.length)
+    const known = ['baileys', 'libsignal', 'whatsapp-rust-bridge', '@eclusa/baileys']
+    if (/baileys|libsignal|whatsapp/i.test(short) && !known.includes(short))
+      wrong.push(`${name} is not on the list`)
+  }
+  assert.deepEqual(wrong, [])
+})
+
+function isComment(line: string): boolean {
+  return /^\s*(\/\/|\*|\/\*)/.test(line)
+}
