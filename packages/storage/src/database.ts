@@ -1,0 +1,62 @@
+/** What a column holds. Integers stay within 2^53; blobs arrive as Uint8Array. */
+export type SqlValue = string | number | Uint8Array | null
+
+export type Row = Readonly<Record<string, SqlValue>>
+
+/** One SQL statement with positional `?` parameters, in the SQL both dialects understand. */
+export interface Statement {
+  readonly sql: string
+  readonly params: readonly SqlValue[]
+  /** When given, the unit is rolled back with STORAGE_CONFLICT unless exactly this many rows changed. */
+  readonly mustChange?: number
+}
+
+export interface StatementResult {
+  /** Rows of SELECT or RETURNING, else empty. */
+  readonly rows: readonly Row[]
+  /** Rows inserted, updated or deleted; 0 for SELECT. */
+  readonly changes: number
+}
+
+/** Counters since the database was opened, and what waits now. */
+export interface DatabaseStats {
+  /** Commits that reached the disk. */
+  readonly commitCount: number
+  /** Units (calls of `write`) that became durable. */
+  readonly unitCount: number
+  readonly statementCount: number
+  readonly failedUnitCount: number
+  readonly readCount: number
+  /** Calls of `write` and `read` without an answer yet. */
+  readonly waitingCount: number
+}
+
+/**
+ * The one way to SQL. Calls take effect in the order they are made. Memory of what waits is bounded by the callers
+ * that wait: back-pressure is latency, never a refusal.
+ */
+export interface Database {
+  readonly dialect: 'sqlite' | 'postgres'
+
+  /**
+   * All statements of one call are one atomic unit, durable on disk when it resolves. Concurrent calls share one
+   * commit. A unit that fails rejects alone; the others of its commit are kept.
+   * @throws STORAGE_CONFLICT (a constraint, or `mustChange`), STORAGE_FULL, STORAGE_STATEMENT_FAILED,
+   * STORAGE_BROKEN, STORAGE_STOPPED
+   */
+  write(statements: readonly Statement[]): Promise<readonly StatementResult[]>
+
+  /**
+   * Runs after everything written before it, and sees only committed state. It may see writes called shortly after
+   * it. Keep it short: there is one connection.
+   */
+  read(sql: string, params: readonly SqlValue[]): Promise<readonly Row[]>
+
+  /** Calls `listener` after each durable commit; returns its remover. */
+  onCommit(listener: () => void): () => void
+
+  stats(): DatabaseStats
+
+  /** Finishes what waits, then lets the file and its lock go. Idempotent. */
+  stop(): Promise<void>
+}

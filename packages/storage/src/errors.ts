@@ -1,0 +1,73 @@
+import { defineErrors, type ErrorKind } from '@eclusa/kernel'
+
+type StorageErrorName =
+  | 'IN_USE'
+  | 'FULL'
+  | 'CONFLICT'
+  | 'STATEMENT_FAILED'
+  | 'BROKEN'
+  | 'STOPPED'
+  | 'WRONG_KEY'
+  | 'SEAL_BROKEN'
+  | 'MIGRATION_REFUSED'
+  | 'SQLITE_TOO_OLD'
+
+/** What storage can fail with. `delivered` is `no` throughout: nothing here speaks to WhatsApp. */
+export const storageErrors: Readonly<Record<StorageErrorName, ErrorKind>> = defineErrors('STORAGE', {
+  IN_USE: {
+    status: 503,
+    retry: 'never',
+    delivered: 'no',
+    message:
+      'Another Eclusa process is using this database; stop it first or give this one its own data folder',
+  },
+  FULL: {
+    status: 507,
+    retry: 'later',
+    delivered: 'no',
+    message: 'The disk is full; free space on it, nothing needs a restart',
+  },
+  CONFLICT: {
+    status: 409,
+    retry: 'never',
+    delivered: 'no',
+    message: 'The rows are not as this change needs them; nothing was changed',
+  },
+  STATEMENT_FAILED: {
+    status: 500,
+    retry: 'never',
+    delivered: 'no',
+    message: 'The database refused a statement; nothing of its unit was changed',
+  },
+  BROKEN: {
+    status: 503,
+    retry: 'later',
+    delivered: 'no',
+    message: 'The database stopped working; check the disk, then restart Eclusa',
+  },
+  STOPPED: { status: 503, retry: 'later', delivered: 'no', message: 'The database is stopped' },
+  WRONG_KEY: {
+    status: 500,
+    retry: 'never',
+    delivered: 'no',
+    message: 'The key file does not open this database; put back the key file that belongs to it',
+  },
+  SEAL_BROKEN: {
+    status: 500,
+    retry: 'never',
+    delivered: 'no',
+    message: 'A sealed value was changed, moved or sealed with another key',
+  },
+  MIGRATION_REFUSED: {
+    status: 500,
+    retry: 'never',
+    delivered: 'no',
+    message: 'The database does not fit this version of Eclusa',
+  },
+  SQLITE_TOO_OLD: {
+    status: 500,
+    retry: 'never',
+    delivered: 'no',
+    message: 'This Node contains an SQLite that can corrupt its log; run Eclusa with Node 24.21 or newer',
+  },
+})

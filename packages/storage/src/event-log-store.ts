@@ -1,0 +1,113 @@
+import type { Clock, InstanceId, TenantId } from '@eclusa/kernel'
+import type { Database, Row, SqlValue, Statement } from './database.ts'
+import type { Sealer } from './sealer.ts'
+
+export interface NewEvent {
+  readonly tenant: TenantId
+  readonly instance: InstanceId | null
+  /** `noun.past`, e.g. `outbound.sent`. */
+  readonly type: string
+  /** JSON-able; sealed in the database. */
+  readonly payload: object
+}
+
+export interface LoggedEvent extends NewEvent {
+  /** The cursor: grows with each event, never used twice. */
+  readonly seq: number
+  /** Epoch milliseconds. */
+  readonly at: number
+}
+
+/** Rows deleted by one step of the sweep: a few milliseconds of the connection. */
+const SWEEP_STEP = 1000
+const MAX_READ = 1000
+
+/** The durable log of what happened, read by a cursor; webhooks, server-sent events and sinks read from it. */
+export class EventLog {
+  readonly #database: Database
+  readonly #sealer: Sealer
+  readonly #clock: Clock
+
+  constructor(options: { readonly database: Database; readonly sealer: Sealer; readonly clock: Clock }) {
+    this.#database = options.database
+    this.#sealer = options.sealer
+    this.#clock = options.clock
+  }
+
+  /** The statement to put in the unit that causes the event, so that both are durable or neither. */
+  append(event: NewEvent): Statement {
+    const at = this.#clock.now()
+    const plain = Buffer.from(JSON.stringify(event.payload))
+    const sealed = this.#sealer.seal(plain, contextOf({ ...event, at }))
+    return {
+      sql: 'insert into "Event" (at, tenant, instance, type, payload) values (?, ?, ?, ?, ?)',
+      params: [at, event.tenant, event.instance, event.type, sealed],
+    }
+  }
+
+  /** At most `limit` (up to 1,000) events with a seq greater than `after`, oldest first. */
+  async read(options: {
+    readonly after: number
+    readonly limit: number
+    readonly tenant?: TenantId
+  }): Promise<readonly LoggedEvent[]> {
+    const { after, tenant } = options
+    const limit = Math.min(options.limit, MAX_READ)
+    const columns = 'select seq, at, tenant, instance, type, payload from "Event"'
+    const rows =
+      tenant === undefined
+        ? await this.#database.read(`${columns} where seq > ? order by seq limit ?`, [after, limit])
+        : await this.#database.read(`${columns} where tenant = ? and seq > ? order by seq limit ?`, [
+            tenant,
+            after,
+            limit,
+          ])
+    return rows.map((row) => this.#open(row))
+  }
+
+  /** The newest event's seq, also after it was swept; 0 when there never was one. */
+  async lastSeq(): Promise<number> {
+    const [row] = await this.#database.read(
+      `select coalesce((select seq from sqlite_sequence where name = 'Event'), 0) as seq`,
+      [],
+    )
+    return Number(row?.['seq'] ?? 0)
+  }
+
+  /** Deletes events older than `keepForMs` in steps of 1,000; returns how many. */
+  async sweep(keepForMs: number): Promise<number> {
+    const before = this.#clock.now() - keepForMs
+    let sweptCount = 0
+    for (;;) {
+      // seq order is time order, so no index on the time is needed.
+      const oldest = await this.#database.read('select seq, at from "Event" order by seq limit ?', [
+        SWEEP_STEP,
+      ])
+      const firstKept = oldest.findIndex((row) => Number(row['at']) >= before)
+      const count = firstKept === -1 ? oldest.length : firstKept
+      const last = oldest[count - 1]
+      if (last === undefined) return sweptCount
+      const [result] = await this.#database.write([
+        { sql: 'delete from "Event" where seq <= ?', params: [last['seq'] as SqlValue] },
+      ])
+      sweptCount += result?.changes ?? 0
+      if (count < SWEEP_STEP) return sweptCount
+    }
+  }
+
+  #open(row: Row): LoggedEvent {
+    const event = {
+      seq: row['seq'] as number,
+      at: row['at'] as number,
+      tenant: row['tenant'] as TenantId,
+      instance: row['instance'] as InstanceId | null,
+      type: row['type'] as string,
+    }
+    const plain = this.#sealer.open(row['payload'] as Uint8Array, contextOf(event))
+    return { ...event, payload: JSON.parse(Buffer.from(plain).toString()) as object }
+  }
+}
+
+function contextOf(event: Omit<NewEvent, 'payload'> & { readonly at: number }): string {
+  return `Event|${event.tenant}|${event.instance ?? ''}|${event.type}|${event.at}`
+}

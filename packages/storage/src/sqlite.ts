@@ -1,0 +1,384 @@
+import { Worker } from 'node:worker_threads'
+import { EclusaError, type ErrorKind, type Logger, MIB } from '@eclusa/kernel'
+import type { Database, DatabaseStats, Row, SqlValue, Statement, StatementResult } from './database.ts'
+import { storageErrors } from './errors.ts'
+import { loadMigrations, type Migration } from './migrate.ts'
+import {
+  isFailure,
+  type Failure,
+  type FailureKind,
+  type OpenOptions,
+  type ReadRequest,
+  type Reply,
+  type Request,
+} from './protocol.ts'
+
+/** One commit takes at most this, so that the next caller's wait stays short (research/queue.md §2.10). */
+const MAX_FLUSH_STATEMENTS = 2000
+const MAX_FLUSH_BYTES = MIB
+/** Listeners of `onCommit`: one per reader of the event log. */
+const MAX_COMMIT_LISTENERS = 64
+
+export interface SqliteOptions {
+  /** Made when it does not exist; its folder must. */
+  readonly file: string
+  /** In the order to apply them; storage's own come first by themselves. */
+  readonly migrations: readonly Migration[]
+  readonly log: Logger
+  /** The file grows no further than this; then writes get STORAGE_FULL. Default: as far as the disk goes. */
+  readonly maxBytes?: number
+}
+
+/** Storage's own tables: the event log and the check of the key. `openDatabase` puts them first by itself. */
+export const storageMigrations: readonly Migration[] = loadMigrations(
+  new URL('../migrations/', import.meta.url),
+)
+
+/**
+ * Opens (and if needed makes) the SQLite database in a thread of its own and takes its lock until `stop` or the end
+ * of the process.
+ * @throws STORAGE_IN_USE, STORAGE_MIGRATION_REFUSED, STORAGE_SQLITE_TOO_OLD, STORAGE_FULL, STORAGE_BROKEN
+ */
+export async function openDatabase(options: SqliteOptions): Promise<Database> {
+  const workerData: OpenOptions = {
+    file: options.file,
+    migrations: [...storageMigrations, ...options.migrations],
+    maxBytes: options.maxBytes ?? null,
+  }
+  const thread = new Worker(new URL('./sqlite-thread.ts', import.meta.url), {
+    workerData,
+    name: 'storage',
+    // Not the parent's flags: a test runner's or a debugger's would follow us here.
+    execArgv: [],
+  })
+  const first = await firstReply(thread)
+  if (first.kind === 'refused') {
+    await ended(thread)
+    throw errorOf(first.failure)
+  }
+  return new SqliteDatabase(thread, options.log)
+}
+
+interface Unit {
+  readonly kind: 'unit'
+  readonly statements: readonly Statement[]
+  readonly bytes: number
+  readonly resolve: (results: readonly StatementResult[]) => void
+  readonly reject: (error: EclusaError) => void
+}
+
+interface Read extends ReadRequest {
+  readonly kind: 'read'
+  readonly resolve: (rows: readonly Row[]) => void
+  readonly reject: (error: EclusaError) => void
+}
+
+interface Batch {
+  readonly units: readonly Unit[]
+  readonly reads: readonly Read[]
+}
+
+/**
+ * Group commit: units gather while a flush is under way and go together when it ends, so a lone write waits for one
+ * fsync and a burst shares one. No timer delays anything. Reads go at once unless writes before them still wait.
+ */
+export class SqliteDatabase implements Database {
+  readonly dialect = 'sqlite'
+  readonly #thread: Worker
+  readonly #log: Logger
+  // bounded by: callers awaiting their answer
+  #waiting: (Unit | Read)[] = []
+  #waitingUnitCount = 0
+  // bounded by: callers awaiting their answer
+  #earlyReads: Read[] = []
+  // Batches the thread has, oldest first; at most one with units. bounded by: callers awaiting their answer
+  readonly #underWay: Batch[] = []
+  #flushing = false
+  #turnScheduled = false
+  // bounded by: MAX_COMMIT_LISTENERS
+  readonly #listeners = new Set<() => void>()
+  #broken: EclusaError | null = null
+  #stopping: Promise<void> | null = null
+  #onIdle: (() => void) | null = null
+  readonly #stats = { commitCount: 0, unitCount: 0, statementCount: 0, failedUnitCount: 0, readCount: 0 }
+
+  constructor(thread: Worker, log: Logger) {
+    this.#thread = thread
+    this.#log = log
+    thread.on('message', (reply: Reply) => this.#onReply(reply))
+    thread.on('error', (error) => this.#break(error))
+    thread.on('exit', (code) => {
+      if (this.#stopping === null) this.#break(new Error(`the database thread ended with code ${code}`))
+      // A crash on the way down must not leave anyone waiting.
+      else if (!this.#isIdle())
+        this.#break(new Error(`the database thread ended with code ${code} while stopping`))
+    })
+  }
+
+  write(statements: readonly Statement[]): Promise<readonly StatementResult[]> {
+    const refusal = this.#refusal()
+    if (refusal !== null) return Promise.reject(refusal)
+    return new Promise((resolve, reject) => {
+      const own = statements.map((statement) => detached(statement))
+      this.#waiting.push({ kind: 'unit', statements: own, bytes: bytesOf(own), resolve, reject })
+      this.#waitingUnitCount++
+      this.#schedule()
+    })
+  }
+
+  read(sql: string, params: readonly SqlValue[]): Promise<readonly Row[]> {
+    const refusal = this.#refusal()
+    if (refusal !== null) return Promise.reject(refusal)
+    return new Promise((resolve, reject) => {
+      const read: Read = { kind: 'read', sql, params: params.map(detachedValue), resolve, reject }
+      if (this.#waitingUnitCount > 0) this.#waiting.push(read)
+      else this.#earlyReads.push(read)
+      this.#schedule()
+    })
+  }
+
+  onCommit(listener: () => void): () => void {
+    if (this.#listeners.size >= MAX_COMMIT_LISTENERS) {
+      throw new RangeError(
+        `more than ${MAX_COMMIT_LISTENERS} listeners of commits: one of them is never removed`,
+      )
+    }
+    this.#listeners.add(listener)
+    return () => this.#listeners.delete(listener)
+  }
+
+  stats(): DatabaseStats {
+    let waitingCount = this.#waiting.length + this.#earlyReads.length
+    for (const batch of this.#underWay) waitingCount += batch.units.length + batch.reads.length
+    return { ...this.#stats, waitingCount }
+  }
+
+  stop(): Promise<void> {
+    this.#stopping ??= this.#finish()
+    return this.#stopping
+  }
+
+  async #finish(): Promise<void> {
+    if (this.#broken === null && !this.#isIdle()) {
+      await new Promise<void>((resolve) => {
+        this.#onIdle = resolve
+      })
+    }
+    this.#listeners.clear()
+    if (this.#broken === null) {
+      const end = ended(this.#thread)
+      this.#send({ kind: 'stop' })
+      await end
+    }
+    await this.#thread.terminate()
+  }
+
+  /** Once per turn of the event loop, after its I/O: all requests that came in this turn share one message. */
+  #schedule(): void {
+    if (this.#turnScheduled) return
+    this.#turnScheduled = true
+    setImmediate(() => {
+      this.#turnScheduled = false
+      this.#post()
+    })
+  }
+
+  #post(): void {
+    if (this.#broken !== null) return
+    const units: Unit[] = []
+    const reads = this.#earlyReads
+    this.#earlyReads = []
+    if (!this.#flushing) this.#take(units, reads)
+    if (units.length === 0 && reads.length === 0) return
+    this.#flushing ||= units.length > 0
+    try {
+      this.#send({
+        kind: 'batch',
+        units: units.map((unit) => unit.statements),
+        reads: reads.map(({ sql, params }) => ({ sql, params })),
+      })
+    } catch (cause) {
+      // A parameter that is no SqlValue cannot be copied to the thread: the types forbid it, a cast may not.
+      const error = new EclusaError(storageErrors.STATEMENT_FAILED, { cause })
+      for (const one of [...units, ...reads]) one.reject(error)
+      if (units.length > 0) this.#flushing = false
+      if (this.#waiting.length > 0) this.#schedule()
+      else if (this.#isIdle()) this.#onIdle?.()
+      return
+    }
+    this.#underWay.push({ units, reads })
+  }
+
+  #send(request: Request): void {
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
+    this.#thread.postMessage(request)
+  }
+
+  /** Moves what fits in one flush, and the reads between, from the front of what waits. */
+  #take(units: Unit[], reads: Read[]): void {
+    let statementCount = 0
+    let bytes = 0
+    let taken = 0
+    for (const next of this.#waiting) {
+      if (next.kind === 'unit') {
+        statementCount += next.statements.length
+        bytes += next.bytes
+        if (units.length > 0 && (statementCount > MAX_FLUSH_STATEMENTS || bytes > MAX_FLUSH_BYTES)) break
+        units.push(next)
+      } else {
+        reads.push(next)
+      }
+      taken++
+    }
+    this.#waiting = taken === this.#waiting.length ? [] : this.#waiting.slice(taken)
+    this.#waitingUnitCount -= units.length
+  }
+
+  #onReply(reply: Reply): void {
+    if (reply.kind !== 'done') return
+    const batch = this.#underWay.shift()
+    if (batch === undefined) return
+    if (batch.units.length > 0) this.#flushing = false
+    // In the next turn: what the answers set off still joins, and a send costs fewer messages between the threads.
+    if (this.#waiting.length > 0) this.#schedule()
+    this.#answer(batch, reply)
+    if (reply.committed) {
+      this.#stats.commitCount++
+      for (const listener of this.#listeners) this.#call(listener)
+    }
+    if (this.#isIdle()) this.#onIdle?.()
+  }
+
+  #answer(batch: Batch, reply: Extract<Reply, { kind: 'done' }>): void {
+    for (const [index, unit] of batch.units.entries()) {
+      const result = reply.units[index]!
+      if (isFailure(result)) {
+        this.#stats.failedUnitCount++
+        unit.reject(this.#errorOf(result))
+      } else {
+        this.#stats.unitCount++
+        this.#stats.statementCount += result.length
+        unit.resolve(result.map((one) => (typeof one === 'number' ? { rows: NO_ROWS, changes: one } : one)))
+      }
+    }
+    for (const [index, read] of batch.reads.entries()) {
+      const result = reply.reads[index]!
+      this.#stats.readCount++
+      if (isFailure(result)) read.reject(this.#errorOf(result))
+      else read.resolve(result)
+    }
+  }
+
+  #call(listener: () => void): void {
+    try {
+      listener()
+    } catch (error) {
+      this.#log.error({ err: error }, 'a listener of commits failed')
+    }
+  }
+
+  #isIdle(): boolean {
+    return this.#waiting.length === 0 && this.#earlyReads.length === 0 && this.#underWay.length === 0
+  }
+
+  #refusal(): EclusaError | null {
+    if (this.#broken !== null) return this.#broken
+    return this.#stopping === null ? null : new EclusaError(storageErrors.STOPPED)
+  }
+
+  #errorOf(failure: Failure): EclusaError {
+    const error = errorOf(failure)
+    if (failure.failure === 'broken' && this.#broken === null) this.#break(error)
+    return error
+  }
+
+  /** Nothing works from here on: everyone who waits, and everyone who comes, hears it. Logged once. */
+  #break(cause: unknown): void {
+    if (this.#broken !== null) return
+    this.#broken =
+      cause instanceof EclusaError
+        ? cause
+        : new EclusaError(storageErrors.BROKEN, cause === null ? {} : { cause })
+    if (cause !== null) {
+      this.#log.error({ err: cause, code: this.#broken.code }, storageErrors.BROKEN.message)
+    }
+    const left = [...this.#underWay.flatMap(({ units, reads }) => [...units, ...reads]), ...this.#earlyReads]
+    for (const one of [...left, ...this.#waiting]) one.reject(this.#broken)
+    this.#underWay.length = 0
+    this.#earlyReads = []
+    this.#waiting = []
+    this.#waitingUnitCount = 0
+    this.#onIdle?.()
+  }
+}
+
+const NO_ROWS: readonly Row[] = Object.freeze([])
+
+/** Copies bytes that are a view: structured clone would carry the whole pool behind a small Buffer. */
+function detached(statement: Statement): Statement {
+  return { ...statement, params: statement.params.map(detachedValue) }
+}
+
+function detachedValue(value: SqlValue): SqlValue {
+  if (!(value instanceof Uint8Array) || value.byteLength === value.buffer.byteLength) return value
+  return new Uint8Array(value)
+}
+
+function bytesOf(statements: readonly Statement[]): number {
+  let bytes = 0
+  for (const { params } of statements) {
+    for (const value of params) {
+      if (typeof value === 'string') bytes += value.length
+      else bytes += value instanceof Uint8Array ? value.byteLength : 8
+    }
+  }
+  return bytes
+}
+
+function errorOf({ failure, message, details }: Failure): EclusaError {
+  const cause = new Error(message)
+  const kind = errorKinds[failure]
+  if (failure === 'migration') {
+    return new EclusaError(kind, { message, ...(details === undefined ? {} : { details }) })
+  }
+  return new EclusaError(kind, { cause, ...(details === undefined ? {} : { details }) })
+}
+
+const errorKinds: Readonly<Record<FailureKind, ErrorKind>> = {
+  'in-use': storageErrors.IN_USE,
+  full: storageErrors.FULL,
+  conflict: storageErrors.CONFLICT,
+  statement: storageErrors.STATEMENT_FAILED,
+  broken: storageErrors.BROKEN,
+  migration: storageErrors.MIGRATION_REFUSED,
+  'too-old': storageErrors.SQLITE_TOO_OLD,
+}
+
+function firstReply(thread: Worker): Promise<Reply> {
+  return new Promise((resolve, reject) => {
+    const forget = (): void => {
+      thread.off('message', onMessage)
+      thread.off('error', onError)
+      thread.off('exit', onExit)
+    }
+    const onMessage = (reply: Reply): void => {
+      forget()
+      resolve(reply)
+    }
+    const onError = (cause: unknown): void => {
+      forget()
+      reject(new EclusaError(storageErrors.BROKEN, { cause }))
+    }
+    const onExit = (): void => onError(new Error('the database thread ended while opening'))
+    thread.on('message', onMessage)
+    thread.on('error', onError)
+    thread.on('exit', onExit)
+  })
+}
+
+function ended(thread: Worker): Promise<void> {
+  return new Promise((resolve) => {
+    if (thread.threadId === -1) resolve()
+    else thread.once('exit', () => resolve())
+  })
+}
