@@ -40,7 +40,7 @@ async function setup(t: TestContext, config: Partial<BoundedSocketConfig> = {}):
     waWebSocketUrl: await muteServer(t),
     ...config,
   })
-  t.after(() => closeSocket(socket, 1))
+  t.after(() => closeSocket(socket, { graceMs: 1 }))
   return socket
 }
 
@@ -89,9 +89,9 @@ test('the LID cache and the maps of the retry manager stay at their caps under B
 test('closing rejects the queries in flight at once and may be repeated', async (t) => {
   const socket = await setup(t)
   const waiting = assert.rejects(socket.waitForMessage('never-answered', 60_000))
-  await closeSocket(socket, 1)
+  await closeSocket(socket, { graceMs: 1 })
   await waiting
-  await closeSocket(socket, 1)
+  await closeSocket(socket, { graceMs: 1 })
 })
 
 test('libsignal prints no private key on the console, and others print as before', async (t) => {

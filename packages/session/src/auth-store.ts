@@ -1,0 +1,110 @@
+import type { Clock, InstanceId } from '@eclusa/kernel'
+import type { Database, Sealer, SqlValue, Statement } from '@eclusa/storage'
+
+/** One Signal key to write; `null` deletes it. `value` is JSON. */
+export interface KeyChange {
+  readonly type: string
+  readonly id: string
+  readonly value: string | null
+}
+
+/** Ids of one `SELECT`; asks are padded to a power of two so that few statements are prepared. */
+const MAX_IDS_PER_READ = 256
+
+/** Credentials and Signal keys on disk, sealed; every write is durable when it resolves. */
+export class AuthStore {
+  readonly #database: Database
+  readonly #sealer: Sealer
+  readonly #clock: Clock
+
+  constructor(options: { readonly database: Database; readonly sealer: Sealer; readonly clock: Clock }) {
+    this.#database = options.database
+    this.#sealer = options.sealer
+    this.#clock = options.clock
+  }
+
+  /** The credentials as JSON, or undefined for an instance that was never linked. */
+  async loadCredentials(instance: InstanceId): Promise<string | undefined> {
+    const [row] = await this.#database.read('SELECT sealed FROM "Credential" WHERE instance = ?', [instance])
+    return row === undefined ? undefined : this.#open(row['sealed'], `Credential|${instance}`)
+  }
+
+  async saveCredentials(instance: InstanceId, json: string): Promise<void> {
+    const sealed = this.#seal(json, `Credential|${instance}`)
+    await this.#database.write([
+      {
+        sql:
+          'INSERT INTO "Credential" (instance, sealed, updated_at) VALUES (?, ?, ?) ' +
+          'ON CONFLICT (instance) DO UPDATE SET sealed = excluded.sealed, updated_at = excluded.updated_at',
+        params: [instance, sealed, this.#clock.now()],
+      },
+    ])
+  }
+
+  /** The values found, as JSON by id. */
+  async readKeys(instance: InstanceId, type: string, ids: readonly string[]): Promise<Map<string, string>> {
+    const found = new Map<string, string>()
+    for (let from = 0; from < ids.length; from += MAX_IDS_PER_READ) {
+      const asked = padToPowerOfTwo(ids.slice(from, from + MAX_IDS_PER_READ))
+      const marks = asked.map(() => '?').join(', ')
+      const rows = await this.#database.read(
+        `SELECT id, sealed FROM "SignalKey" WHERE instance = ? AND type = ? AND id IN (${marks})`,
+        [instance, type, ...asked],
+      )
+      for (const row of rows) {
+        const id = String(row['id'])
+        found.set(id, this.#open(row['sealed'], keyContext(instance, type, id)))
+      }
+    }
+    return found
+  }
+
+  /** Writes keys and whatever else must commit together with them. */
+  async writeKeys(
+    instance: InstanceId,
+    changes: readonly KeyChange[],
+    together: readonly Statement[] = [],
+  ): Promise<void> {
+    const statements = changes.map(({ type, id, value }): Statement => {
+      if (value === null) {
+        return {
+          sql: 'DELETE FROM "SignalKey" WHERE instance = ? AND type = ? AND id = ?',
+          params: [instance, type, id],
+        }
+      }
+      return {
+        sql:
+          'INSERT INTO "SignalKey" (instance, type, id, sealed) VALUES (?, ?, ?, ?) ' +
+          'ON CONFLICT (instance, type, id) DO UPDATE SET sealed = excluded.sealed',
+        params: [instance, type, id, this.#seal(value, keyContext(instance, type, id))],
+      }
+    })
+    await this.#database.write([...statements, ...together])
+  }
+
+  /** Deletes every key and the credentials of an instance. */
+  async forget(instance: InstanceId): Promise<void> {
+    await this.#database.write([
+      { sql: 'DELETE FROM "Credential" WHERE instance = ?', params: [instance] },
+      { sql: 'DELETE FROM "SignalKey" WHERE instance = ?', params: [instance] },
+    ])
+  }
+
+  #seal(text: string, context: string): Uint8Array {
+    return this.#sealer.seal(Buffer.from(text, 'utf8'), context)
+  }
+
+  #open(sealed: SqlValue | undefined, context: string): string {
+    return Buffer.from(this.#sealer.open(sealed as Uint8Array, context)).toString('utf8')
+  }
+}
+
+function keyContext(instance: InstanceId, type: string, id: string): string {
+  return `SignalKey|${instance}|${type}|${id}`
+}
+
+function padToPowerOfTwo(ids: readonly string[]): readonly string[] {
+  const wanted = 2 ** Math.ceil(Math.log2(Math.max(1, ids.length)))
+  const last = ids.at(-1)
+  return last === undefined ? ids : [...ids, ...Array.from({ length: wanted - ids.length }, () => last)]
+}

@@ -1,0 +1,108 @@
+import type { ChatId, InstanceId, Logger, TenantId, WaMessageId } from '@eclusa/kernel'
+import type { Statement } from '@eclusa/storage'
+
+/** What an engine needs to hold one connection for one instance. */
+export interface EngineOptions {
+  readonly instance: InstanceId
+  readonly tenant: TenantId
+  /** `wss://…`, or a simulator's loopback `ws://…`. */
+  readonly url: string
+  /** Longest wait for WhatsApp's acknowledgement of a message, in milliseconds. */
+  readonly ackTimeoutMs: number
+  readonly handlers: EngineHandlers
+  readonly log: Logger
+}
+
+/** What an engine tells its session. Called in order; none may throw. */
+export interface EngineHandlers {
+  /** A code to scan, valid until `expiresAt`. */
+  qr(text: string, expiresAt: number): void
+  /** The device is linked and its credentials are on disk. */
+  paired(): void
+  /** Logged in; queued messages may flow. `number` has digits only. */
+  online(number: string): void
+  /** The connection is over, for good. Called exactly once, unless `close` ended it. */
+  closed(reason: CloseReason): void
+  /** An own message has reached the contact, or was read. Resolves when that is on disk: only then WhatsApp is told. */
+  receipt(receipt: Receipt): Promise<void>
+  /** The statements that journal a decrypted message; they commit together with the Signal session that opened it. */
+  journal(message: InboundMessage): readonly Statement[]
+  /** Whether the journal holds the message already, so that a redelivery needs a receipt only. */
+  isJournalled(chat: ChatId, author: ChatId, waMessageId: string): Promise<boolean>
+  /** The content of an own message that a recipient could not decrypt, or undefined when it is gone. */
+  contentForRetry(waMessageId: string): Promise<OutboundContent | undefined>
+}
+
+/** Why a connection ended: WhatsApp's status code, 0 when there is none. */
+export interface CloseReason {
+  readonly statusCode: number
+  /** For logs; holds no number. */
+  readonly message: string
+  /** When a ban ends, epoch milliseconds, if WhatsApp said so. */
+  readonly bannedUntil?: number
+}
+
+export interface Receipt {
+  readonly kind: 'delivered' | 'read'
+  /** 1 to 256 ids. */
+  readonly waMessageIds: readonly string[]
+  readonly at: number
+}
+
+export type OutboundContent = { readonly kind: 'text'; readonly text: string }
+
+/** A message that came in, already translated: nothing of the engine's own types is left in it. */
+export interface InboundMessage {
+  readonly chat: ChatId
+  /** The person who wrote: the chat itself in a 1:1 chat, the participant in a group. */
+  readonly author: ChatId
+  /** The JID the message came from as WhatsApp addressed it; read receipts go there. */
+  readonly addressedAs: string
+  readonly waMessageId: WaMessageId
+  /** Written on another device of the instance's own account. */
+  readonly fromMe: boolean
+  readonly kind: InboundKind
+  /** The text or caption; null for kinds without one. */
+  readonly text: string | null
+  readonly pushName: string | null
+  /** When WhatsApp received it, epoch milliseconds. */
+  readonly sentAt: number
+}
+
+export type InboundKind = 'text' | 'media' | 'location' | 'contact' | 'reaction' | 'edit' | 'delete' | 'other'
+
+/** One live connection. After `closed` or `close` every method rejects with SESSION_OFFLINE. */
+export interface EngineConnection {
+  /**
+   * Sends under the given id and resolves at WhatsApp's acknowledgement.
+   * @throws SESSION_OFFLINE, SESSION_RATE_LIMITED, SESSION_ACK_TIMEOUT, SESSION_REFUSED, SESSION_ACCOUNT_RESTRICTED,
+   * SESSION_STALE_DEVICES, SESSION_NUMBER_UNKNOWN, SESSION_RECIPIENT_UNAVAILABLE, SESSION_SEND_FAILED
+   */
+  send(message: EngineMessage): Promise<{ readonly ackedAt: number }>
+  markRead(
+    messages: readonly {
+      readonly addressedAs: string
+      readonly waMessageId: string
+      readonly author: string
+    }[],
+  ): Promise<void>
+  setPresence(chat: ChatId, presence: 'composing' | 'paused'): Promise<void>
+  /** Eight characters to type on the phone; the connection must be showing a QR. `number` has digits only. */
+  requestPairingCode(number: string): Promise<string>
+  /** Unlinks the device at WhatsApp, then closes. */
+  logout(): Promise<void>
+  /** Ends the connection and leaves nothing behind; at most about 5 s. Safe to call twice. */
+  close(): Promise<void>
+}
+
+export interface EngineMessage {
+  readonly chat: ChatId
+  readonly waMessageId: WaMessageId
+  readonly content: OutboundContent
+}
+
+/** What sessions run on. */
+export interface Engine {
+  readonly name: string
+  connect(options: EngineOptions): Promise<EngineConnection>
+}

@@ -1,0 +1,414 @@
+import { AsyncLocalStorage } from 'node:async_hooks'
+import {
+  type AuthenticationCreds,
+  type BinaryNode,
+  type BoundedSocket,
+  Browsers,
+  BufferJSON,
+  closeSocket,
+  type ConnectionState,
+  DEFAULT_CONNECTION_CONFIG,
+  initAuthCreds,
+  jidDecode,
+  jidNormalizedUser,
+  makeWASocket,
+  type SignalKeyStoreWithTransaction,
+} from '@eclusa/baileys'
+import { BoundedCache } from '@eclusa/bounded-cache'
+import { type ChatId, type Clock, EclusaError, MINUTE, SECOND, type Timer } from '@eclusa/kernel'
+import type { Statement } from '@eclusa/storage'
+import type { AuthStore } from '../../auth-store.ts'
+import type { Engine, EngineConnection, EngineMessage, EngineOptions } from '../../engine.ts'
+import { sessionErrors } from '../../errors.ts'
+import { readCloseReason, readErrorCode } from './close-reason.ts'
+import { engineLogger } from './engine-log.ts'
+import { guardRepository } from './guarded-repository.ts'
+import { type OwnJids, readEnvelope, translateInbound } from './inbound.ts'
+import { toWhatsApp } from './outbound.ts'
+import { readReceipt } from './receipts.ts'
+import { SignalKeys } from './signal-keys.ts'
+import { gateStanzas } from './stanza-gate.ts'
+import { mendTransactions } from './transactions.ts'
+
+/** Baileys' own: the first code lives 60 s, the others 20 s. */
+const FIRST_QR_MS: number = 60 * SECOND
+const NEXT_QR_MS: number = 20 * SECOND
+/** A query without an answer fails after this; never without a limit (research: unanswered ones block all sends). */
+const QUERY_TIMEOUT_MS: number = 20 * SECOND
+/** How often caches free what is past its life. */
+const CACHE_SWEEP_EVERY_MS: number = 5 * MINUTE
+/** Messages remembered as journalled a moment ago, against a copy of one that is still being opened. */
+const RECENTLY_JOURNALLED = 1_000
+
+/** Baileys 7.0.0-rc14 behind our port. One object serves all instances. */
+export class BaileysEngine implements Engine {
+  readonly name = 'baileys'
+  readonly #store: AuthStore
+  readonly #clock: Clock
+  readonly #keepAliveMs: number
+
+  /** `keepAliveMs`: between two pings; a server silent for 5 s more is given up (408). Default 30,000, Baileys' own. */
+  constructor(options: { readonly store: AuthStore; readonly clock: Clock; readonly keepAliveMs?: number }) {
+    this.#store = options.store
+    this.#clock = options.clock
+    this.#keepAliveMs = options.keepAliveMs ?? 30 * SECOND
+  }
+
+  async connect(options: EngineOptions): Promise<EngineConnection> {
+    const saved = await this.#store.loadCredentials(options.instance)
+    const creds =
+      saved === undefined ? initAuthCreds() : (JSON.parse(saved, BufferJSON.reviver) as AuthenticationCreds)
+    return new BaileysConnection({
+      ...options,
+      creds,
+      store: this.#store,
+      clock: this.#clock,
+      keepAliveMs: this.#keepAliveMs,
+    })
+  }
+}
+
+interface ConnectionOptions extends EngineOptions {
+  readonly creds: AuthenticationCreds
+  readonly store: AuthStore
+  readonly clock: Clock
+  readonly keepAliveMs: number
+}
+
+interface AckWaiter {
+  resolve(stanza: BinaryNode): void
+  reject(error: EclusaError): void
+}
+
+class BaileysConnection implements EngineConnection {
+  readonly #options: ConnectionOptions
+  readonly #clock: Clock
+  readonly #keys: SignalKeys
+  readonly #socket: BoundedSocket
+  /** The stanza that carries a ciphertext, so that what decrypts it knows whose message it is. */
+  readonly #stanzas = new WeakMap<Uint8Array, BinaryNode>()
+  // bounded by: the sends in flight, one per lane of the queue
+  readonly #acks = new Map<string, AckWaiter>()
+  readonly #journalled: BoundedCache<true>
+  /** The chat whose message is being sent. */
+  readonly #sendingTo = new AsyncLocalStorage<ChatId>()
+  /** Credentials are saved one after another; a new connection must find the last of them. */
+  #saving: Promise<void> = Promise.resolve()
+  #qrCount = 0
+  #over = false
+  #closing: Promise<void> | undefined
+  #sweepTimer: Timer | undefined
+
+  constructor(options: ConnectionOptions) {
+    this.#options = options
+    this.#clock = options.clock
+    this.#keys = new SignalKeys({
+      instance: options.instance,
+      store: options.store,
+      clock: options.clock,
+      onFailure: (error) => this.#cut('the database failed', error),
+    })
+    this.#journalled = new BoundedCache({
+      name: 'recentlyJournalled',
+      maxEntries: RECENTLY_JOURNALLED,
+      ttlMs: 5 * MINUTE,
+      now: () => options.clock.now(),
+    })
+    const logger = engineLogger(options.log)
+    this.#socket = makeWASocket({
+      auth: { creds: options.creds, keys: this.#keys },
+      waWebSocketUrl: options.url,
+      browser: Browsers.ubuntu('Chrome'),
+      logger,
+      emitOwnEvents: false,
+      markOnlineOnConnect: false,
+      syncFullHistory: false,
+      keepAliveIntervalMs: options.keepAliveMs,
+      defaultQueryTimeoutMs: QUERY_TIMEOUT_MS,
+      // Upstream's ten tries three seconds apart would hold up every message of the instance for half a minute.
+      transactionOpts: { maxCommitRetries: 1, delayBetweenTriesMs: 200 },
+      getMessage: async (key) => {
+        const content = key.id ? await options.handlers.contentForRetry(key.id) : undefined
+        return content === undefined ? undefined : toWhatsApp(content)
+      },
+      makeSignalRepository: (auth, repositoryLogger, pnToLid) =>
+        guardRepository({
+          scope: options.instance,
+          repository: DEFAULT_CONNECTION_CONFIG.makeSignalRepository(auth, repositoryLogger, pnToLid),
+          // makeSocket wraps the store in its transactions before it hands it on.
+          transactions: auth.keys as SignalKeyStoreWithTransaction,
+          keys: this.#keys,
+          journal: (ciphertext, plaintext) => this.#journal(ciphertext, plaintext),
+        }),
+      now: () => options.clock.now(),
+    })
+    // Our lanes keep the order inside a chat and the guarded repository keeps ratchets apart, so the chats of an account
+    // need not wait for each other: waits for the disk overlap and share commits.
+    mendTransactions(this.#socket.authState.keys, (key) => {
+      const chat = this.#sendingTo.getStore()
+      return chat !== undefined && key === options.creds.me?.id ? `${key} ${chat}` : key
+    })
+    gateStanzas(this.#socket, this.#clock, {
+      message: (stanza) => this.#admitMessage(stanza),
+      receipt: (stanza) => this.#admitReceipt(stanza),
+      failed: (error) => this.#cut('a stanza could not be recorded', error),
+    })
+    this.#socket.ws.on('CB:ack,class:message', (stanza: BinaryNode) => {
+      this.#acks.get(stanza.attrs['id'] ?? '')?.resolve(stanza)
+    })
+    // ws leaves the rest to whoever listens to this, and Baileys does nothing: the socket would stay as it is for ever.
+    this.#socket.ws.on(
+      'unexpected-response',
+      () => void this.#socket.end(new Error('the server refused the connection')),
+    )
+    this.#socket.ev.on('creds.update', () => this.#saveCredentials())
+    this.#socket.ev.on('connection.update', (update) => this.#onUpdate(update))
+    this.#armSweep()
+  }
+
+  async send(message: EngineMessage): Promise<{ readonly ackedAt: number }> {
+    this.#assertOpen()
+    await this.#assertReachable(message.chat)
+    const { promise: acked, resolve, reject } = Promise.withResolvers<BinaryNode>()
+    acked.catch(() => {}) // awaited below, or overtaken by an error of the send itself
+    const timer = this.#clock.setTimer(this.#options.ackTimeoutMs, () => {
+      reject(new EclusaError(sessionErrors.ACK_TIMEOUT))
+    })
+    this.#acks.set(message.waMessageId, { resolve, reject })
+    try {
+      try {
+        await this.#sendingTo.run(message.chat, () =>
+          this.#socket.relayMessage(message.chat, toWhatsApp(message.content), {
+            messageId: message.waMessageId,
+          }),
+        )
+      } catch (error) {
+        throw this.#sendError(error)
+      }
+      // A tight row of sends would starve the process: Baileys' send path yields no macrotask of its own.
+      await new Promise((yielded) => setImmediate(yielded))
+      const stanza = await acked
+      const code = stanza.attrs['error']
+      if (code !== undefined) {
+        // 479 means that our list of the contact's devices was out of date: the next try must find a fresh one.
+        if (code === '479') await this.#socket.getUSyncDevices([message.chat], false, false).catch(() => {})
+        throw ackError(code)
+      }
+      return { ackedAt: this.#clock.now() }
+    } finally {
+      timer.cancel()
+      this.#acks.delete(message.waMessageId)
+    }
+  }
+
+  async markRead(
+    messages: readonly {
+      readonly addressedAs: string
+      readonly waMessageId: string
+      readonly author: string
+    }[],
+  ): Promise<void> {
+    this.#assertOpen()
+    await this.#socket.readMessages(
+      messages.map(({ addressedAs, waMessageId, author }) => ({
+        remoteJid: addressedAs,
+        id: waMessageId,
+        fromMe: false,
+        ...(addressedAs.endsWith('@g.us') ? { participant: author } : {}),
+      })),
+    )
+  }
+
+  async setPresence(chat: ChatId, presence: 'composing' | 'paused'): Promise<void> {
+    this.#assertOpen()
+    await this.#socket.sendPresenceUpdate(presence, chat)
+  }
+
+  async requestPairingCode(number: string): Promise<string> {
+    this.#assertOpen()
+    if (this.#qrCount === 0) throw new EclusaError(sessionErrors.NOT_WAITING_FOR_CODE)
+    return this.#socket.requestPairingCode(number)
+  }
+
+  async logout(): Promise<void> {
+    if (!this.#over) await this.#socket.logout().catch(() => {})
+    await this.close()
+  }
+
+  close(): Promise<void> {
+    this.#closing ??= this.#closeOnce(false)
+    return this.#closing
+  }
+
+  async #closeOnce(ended: boolean): Promise<void> {
+    this.#over = true
+    this.#sweepTimer?.cancel()
+    this.#rejectAcks()
+    this.#keys.retire()
+    await closeSocket(this.#socket, { ended })
+    await this.#saving
+  }
+
+  #onUpdate(update: Partial<ConnectionState>): void {
+    if (update.qr !== undefined && !this.#over) {
+      const lifeMs = this.#qrCount++ === 0 ? FIRST_QR_MS : NEXT_QR_MS
+      this.#options.handlers.qr(update.qr, this.#clock.now() + lifeMs)
+    }
+    if (update.isNewLogin === true) void this.#saving.then(() => this.#options.handlers.paired())
+    if (update.connection === 'open') {
+      const number = jidDecode(this.#options.creds.me?.id)?.user ?? ''
+      void this.#saving.then(() => {
+        if (!this.#over) this.#options.handlers.online(number)
+      })
+    }
+    if (update.connection === 'close') void this.#ended(update.lastDisconnect?.error)
+  }
+
+  /** The connection ended by itself: tells the session once, when nothing of it is left. */
+  async #ended(error: unknown): Promise<void> {
+    if (this.#over) return
+    this.#closing = this.#closeOnce(true)
+    await this.#closing.catch((cause: unknown) =>
+      this.#options.log.warn({ cause: String(cause) }, 'closing a socket failed'),
+    )
+    this.#options.handlers.closed(readCloseReason(error, this.#clock.now()))
+  }
+
+  /** Ends the connection so that nothing more is acknowledged; the session connects anew. */
+  #cut(why: string, error: unknown): void {
+    if (this.#over) return
+    const message = error instanceof Error ? error.message : String(error)
+    this.#options.log.warn({ instance: this.#options.instance, error: message }, `connection cut: ${why}`)
+    const transport = Reflect.get(this.#socket.ws, 'socket') as { terminate(): void } | null
+    transport?.terminate()
+  }
+
+  /** Rejects a message that nobody would get: Baileys resolves a send even when it addressed no device at all. */
+  async #assertReachable(chat: ChatId): Promise<void> {
+    if (chat.endsWith('@g.us')) return
+    let devices: readonly unknown[]
+    try {
+      devices = await this.#socket.getUSyncDevices([chat], true, false)
+      if (devices.length > 0) return
+    } catch (error) {
+      throw this.#queryError(error)
+    }
+    const number = /^(\d+)@s\.whatsapp\.net$/.exec(chat)?.[1]
+    if (number === undefined) throw new EclusaError(sessionErrors.RECIPIENT_UNAVAILABLE)
+    let answer: readonly unknown[] | undefined
+    try {
+      answer = await this.#socket.onWhatsApp(number)
+    } catch (error) {
+      throw this.#queryError(error)
+    }
+    // It lists the numbers that exist; a query that was not answered gives undefined.
+    throw new EclusaError(
+      answer?.length === 0 ? sessionErrors.NUMBER_UNKNOWN : sessionErrors.RECIPIENT_UNAVAILABLE,
+    )
+  }
+
+  #queryError(cause: unknown): EclusaError {
+    const code = readErrorCode(cause)
+    if (this.#over || code === 428) return new EclusaError(sessionErrors.OFFLINE, { cause })
+    return new EclusaError(code === 429 ? sessionErrors.RATE_LIMITED : sessionErrors.RECIPIENT_UNAVAILABLE, {
+      cause,
+    })
+  }
+
+  #sendError(cause: unknown): EclusaError {
+    const code = readErrorCode(cause)
+    if (this.#over || code === 428) return new EclusaError(sessionErrors.OFFLINE, { cause })
+    if (code === 429) return new EclusaError(sessionErrors.RATE_LIMITED, { cause })
+    return new EclusaError(sessionErrors.SEND_FAILED, { cause })
+  }
+
+  /** A redelivery of what is journalled gets its receipt from us; everything else goes on to be decrypted. */
+  async #admitMessage(stanza: BinaryNode): Promise<boolean> {
+    const { id, from, category } = stanza.attrs
+    if (id === undefined || from === undefined || category === 'peer') return true
+    for (const child of Array.isArray(stanza.content) ? stanza.content : []) {
+      if (child.tag === 'enc' && child.content instanceof Uint8Array) this.#stanzas.set(child.content, stanza)
+    }
+    const envelope = await this.#envelope(stanza)
+    if (envelope === undefined || envelope.fromMe) return true
+    if (!(await this.#options.handlers.isJournalled(envelope.chat, envelope.author, id))) return true
+    await this.#socket.sendReceipt(from, stanza.attrs['participant'], [id], 'inactive')
+    return false
+  }
+
+  async #admitReceipt(stanza: BinaryNode): Promise<boolean> {
+    const receipt = readReceipt(stanza, this.#own(), this.#clock.now())
+    if (receipt !== undefined) await this.#options.handlers.receipt(receipt)
+    return true
+  }
+
+  /** Called between decryption and commit. What is thrown here leaves the message undelivered, and it comes again. */
+  async #journal(ciphertext: Uint8Array, plaintext: Uint8Array): Promise<readonly Statement[]> {
+    const stanza = this.#stanzas.get(ciphertext)
+    if (stanza === undefined) return []
+    const envelope = await this.#envelope(stanza)
+    if (envelope === undefined) return []
+    const message = translateInbound(stanza, envelope, plaintext)
+    if (message === undefined) return []
+    // Of two copies on their way at once only one is journalled. A failed commit ends the connection, and this memory.
+    const key = `${message.chat} ${message.author} ${message.waMessageId}`
+    if (this.#journalled.has(key)) return []
+    this.#journalled.set(key, true)
+    return this.#options.handlers.journal(message)
+  }
+
+  #envelope(stanza: BinaryNode): ReturnType<typeof readEnvelope> {
+    return readEnvelope(stanza, this.#own(), (lid) =>
+      this.#socket.signalRepository.lidMapping.getPNForLID(lid),
+    )
+  }
+
+  #own(): OwnJids {
+    const { me } = this.#options.creds
+    return {
+      number: jidNormalizedUser(me?.id),
+      lid: me?.lid === undefined ? undefined : jidNormalizedUser(me.lid),
+    }
+  }
+
+  #saveCredentials(): void {
+    const json = JSON.stringify(this.#options.creds, BufferJSON.replacer)
+    this.#saving = this.#saving
+      .then(() => this.#options.store.saveCredentials(this.#options.instance, json))
+      .catch((error: unknown) => this.#cut('credentials could not be saved', error))
+  }
+
+  #rejectAcks(): void {
+    for (const waiter of this.#acks.values()) {
+      waiter.reject(new EclusaError({ ...sessionErrors.OFFLINE, delivered: 'unknown' }))
+    }
+  }
+
+  #assertOpen(): void {
+    if (this.#over) throw new EclusaError(sessionErrors.OFFLINE)
+  }
+
+  #armSweep(): void {
+    this.#sweepTimer = this.#clock.setTimer(CACHE_SWEEP_EVERY_MS, () => {
+      this.#socket.sweepCaches()
+      this.#keys.sweep()
+      this.#journalled.sweep()
+      if (!this.#over) this.#armSweep()
+    })
+  }
+}
+
+/** WhatsApp's error codes in an acknowledgement; the meaning of 463 and 479 as Baileys records it. */
+function ackError(code: string): EclusaError {
+  const options = { details: { whatsappCode: code } }
+  switch (code) {
+    case '429':
+      return new EclusaError(sessionErrors.RATE_LIMITED, options)
+    case '463':
+      return new EclusaError(sessionErrors.ACCOUNT_RESTRICTED, options)
+    case '479':
+      return new EclusaError(sessionErrors.STALE_DEVICES, options)
+    default:
+      return new EclusaError(sessionErrors.REFUSED, options)
+  }
+}

@@ -1,0 +1,30 @@
+import { loadMigrations, type Migration } from '@eclusa/storage'
+
+export { AuthStore } from './auth-store.ts'
+export type {
+  CloseReason,
+  Engine,
+  EngineConnection,
+  EngineHandlers,
+  EngineMessage,
+  EngineOptions,
+  InboundMessage,
+  OutboundContent,
+  Receipt,
+} from './engine.ts'
+export { BaileysEngine } from './engines/baileys/baileys-engine.ts'
+export { isLoopback, trustsWhatsApp } from './engines/baileys/trust.ts'
+export { checkEngine } from '@eclusa/baileys'
+export { sessionErrors } from './errors.ts'
+export { InboundJournal, type JournalEntry } from './inbound-journal-store.ts'
+export {
+  SessionPool,
+  type SessionEvents,
+  type SessionPoolOptions,
+  type SessionPorts,
+} from './session-pool.ts'
+export type { SessionState, SessionView } from './session.ts'
+
+export const sessionMigrations: readonly Migration[] = loadMigrations(
+  new URL('../migrations/', import.meta.url),
+)

@@ -1,0 +1,218 @@
+import {
+  type ChatId,
+  type Clock,
+  EclusaError,
+  type InstanceId,
+  type Lifecycle,
+  type Logger,
+  type TenantId,
+  TypedEmitter,
+  type WaMessageId,
+} from '@eclusa/kernel'
+import { Admission } from './admission.ts'
+import type { AuthStore } from './auth-store.ts'
+import type { Engine, OutboundContent, Receipt } from './engine.ts'
+import { isLoopback, trustRootKey } from './engines/baileys/trust.ts'
+import { sessionErrors } from './errors.ts'
+import type { InboundJournal, UnreadRow } from './inbound-journal-store.ts'
+import { Session, type SessionView } from './session.ts'
+
+/** What sessions need of the rest of the gateway. */
+export interface SessionPorts {
+  /** An own message reached its contact or was read. Resolves when that is on disk. */
+  receipt(instance: InstanceId, receipt: Receipt): Promise<void>
+  /** The content of an own message, for a recipient that could not decrypt it. */
+  contentForRetry(instance: InstanceId, waMessageId: string): Promise<OutboundContent | undefined>
+}
+
+export type SessionEvents = {
+  'session.changed': {
+    readonly tenant: TenantId
+    readonly instance: InstanceId
+    readonly view: SessionView
+    readonly previous: SessionView['state']
+  }
+}
+
+export interface SessionPoolOptions {
+  readonly engine: Engine
+  readonly url: string
+  readonly ackTimeoutMs: number
+  /** Sessions that may log in at the same time. */
+  readonly maxStarting: number
+  /** Sessions this process may hold. */
+  readonly maxSessions: number
+  readonly store: AuthStore
+  readonly journal: InboundJournal
+  readonly ports: SessionPorts
+  readonly events: TypedEmitter<SessionEvents>
+  readonly clock: Clock
+  readonly random: () => number
+  readonly log: Logger
+}
+
+/** The view of an instance without a session. */
+const UNSTARTED: SessionView = {
+  state: 'new',
+  since: 0,
+  number: null,
+  qr: null,
+  pairingCode: null,
+  reason: null,
+}
+
+/** All sessions of this process by instance. */
+export class SessionPool implements Lifecycle {
+  readonly #options: SessionPoolOptions
+  readonly #admission: Admission
+  // bounded by: maxSessions
+  readonly #sessions = new Map<InstanceId, Session>()
+  #url: string
+
+  constructor(options: SessionPoolOptions) {
+    this.#options = options
+    this.#url = options.url
+    this.#admission = new Admission(options.maxStarting)
+  }
+
+  async start(): Promise<void> {}
+
+  /** Ends every connection; the devices stay linked. */
+  async stop(): Promise<void> {
+    await Promise.all([...this.#sessions.values()].map((session) => session.stop()))
+    this.#sessions.clear()
+  }
+
+  /**
+   * Where sessions connect from now on, and whose certificates they trust: WhatsApp's with `rootKey: null`. No session
+   * may be connected, because the trusted key is global to the process.
+   * @throws Error when a session exists, or for a foreign root key that is not on this machine
+   */
+  useServer(server: { readonly url: string; readonly rootKey: Uint8Array | null }): void {
+    if (this.#sessions.size > 0)
+      throw new Error('sessions are connected; stop them before changing the server')
+    trustRootKey(server.url, server.rootKey)
+    this.#url = server.url
+  }
+
+  /** Whether sessions connect to a simulator on this machine. */
+  get isSimulated(): boolean {
+    return isLoopback(this.#url)
+  }
+
+  /** @throws SESSION_TOO_MANY */
+  async startInstance(instance: { readonly instance: InstanceId; readonly tenant: TenantId }): Promise<void> {
+    let session = this.#sessions.get(instance.instance)
+    if (session === undefined) {
+      if (this.#sessions.size >= this.#options.maxSessions) throw new EclusaError(sessionErrors.TOO_MANY)
+      session = this.#make(instance.instance, instance.tenant)
+      this.#sessions.set(instance.instance, session)
+    }
+    await session.start()
+  }
+
+  async stopInstance(instance: InstanceId): Promise<void> {
+    await this.#sessions.get(instance)?.stop()
+  }
+
+  /** Unlinks the device and forgets its credentials; works offline too, then only the credentials go. */
+  async logoutInstance(instance: InstanceId): Promise<void> {
+    const session = this.#sessions.get(instance)
+    if (session === undefined) await this.#options.store.forget(instance)
+    else await session.logout()
+  }
+
+  /** Ends the session and deletes everything it kept: credentials, keys, inbound messages. */
+  async forgetInstance(instance: InstanceId): Promise<void> {
+    await this.logoutInstance(instance)
+    this.#sessions.delete(instance)
+    await this.#options.store.forget(instance)
+    await this.#options.journal.forget(instance)
+  }
+
+  /** Ends the session without a trace in the pool; credentials stay on disk. */
+  async releaseInstance(instance: InstanceId): Promise<void> {
+    await this.#sessions.get(instance)?.stop()
+    this.#sessions.delete(instance)
+  }
+
+  view(instance: InstanceId): SessionView {
+    return this.#sessions.get(instance)?.view ?? UNSTARTED
+  }
+
+  /** @throws SESSION_NOT_STARTED, SESSION_ALREADY_PAIRED, SESSION_NOT_WAITING_FOR_CODE */
+  async requestPairingCode(instance: InstanceId, number: string): Promise<string> {
+    const session = this.#sessions.get(instance)
+    if (session === undefined) throw new EclusaError(sessionErrors.NOT_STARTED)
+    return session.requestPairingCode(number)
+  }
+
+  /** Sends one message and resolves at WhatsApp's acknowledgement. @throws the errors of EngineConnection.send */
+  async send(
+    message: {
+      readonly instance: InstanceId
+      readonly chat: ChatId
+      readonly waMessageId: WaMessageId
+      readonly content: OutboundContent
+    },
+    signal: AbortSignal,
+  ): Promise<{ readonly ackedAt: number }> {
+    signal.throwIfAborted()
+    return this.#session(message.instance).send(message)
+  }
+
+  /** Tells the contact that these were read, then notes it in the journal. */
+  async markRead(instance: InstanceId, chat: ChatId, messages: readonly UnreadRow[]): Promise<void> {
+    await this.#session(instance).markRead(messages)
+    await this.#options.journal.markRead(
+      instance,
+      chat,
+      messages.map(({ waMessageId }) => waMessageId),
+    )
+  }
+
+  async setPresence(instance: InstanceId, chat: ChatId, presence: 'composing' | 'paused'): Promise<void> {
+    await this.#session(instance).setPresence(chat, presence)
+  }
+
+  /** The unread messages of a chat, oldest first, at most 100, and the words of the last one. */
+  unread(
+    instance: InstanceId,
+    chat: ChatId,
+  ): Promise<{ readonly messages: readonly UnreadRow[]; readonly lastWordCount: number }> {
+    return this.#options.journal.unread(instance, chat)
+  }
+
+  #session(instance: InstanceId): Session {
+    const session = this.#sessions.get(instance)
+    if (session === undefined) throw new EclusaError(sessionErrors.OFFLINE)
+    return session
+  }
+
+  #make(instance: InstanceId, tenant: TenantId): Session {
+    const { engine, ackTimeoutMs, store, journal, ports, events, clock, random, log } = this.#options
+    let previous: SessionView['state'] = 'new'
+    return new Session({
+      instance,
+      tenant,
+      engine,
+      url: this.#url,
+      ackTimeoutMs,
+      admit: () => this.#admission.enter(),
+      ports: {
+        receipt: (receipt) => ports.receipt(instance, receipt),
+        contentForRetry: (waMessageId) => ports.contentForRetry(instance, waMessageId),
+        journal: (message) => journal.append(tenant, instance, message),
+        isJournalled: (chat, author, waMessageId) => journal.has(instance, chat, author, waMessageId),
+      },
+      onChange: (view) => {
+        events.emit('session.changed', { tenant, instance, view, previous })
+        previous = view.state
+      },
+      forgetCredentials: () => store.forget(instance),
+      clock,
+      random,
+      log,
+    })
+  }
+}
