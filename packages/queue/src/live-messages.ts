@@ -1,0 +1,92 @@
+import type { InstanceId } from '@eclusa/kernel'
+import type { OutboundIdentity } from './message.ts'
+
+/**
+ * A message that is being paced, is on the wire, or may have been: between the claim of its row and the write that
+ * ends it. Receipts and requests for its content find the row through it, because the queue table has no index on
+ * WhatsApp's id.
+ */
+export class LiveMessage {
+  readonly identity: OutboundIdentity
+  /** Its row says PROCESSING. */
+  processing: boolean
+  /** A send began and nobody knows how it ended: it may be at WhatsApp. */
+  unconfirmed: boolean
+  /** From receipts that came before the acknowledgement; on disk in the row. */
+  deliveredAt: number | null
+  readAt: number | null
+  /** The write that ended the row is done; receipts go to the tombstone. */
+  ended = false
+  #tail: Promise<unknown> = Promise.resolve()
+
+  constructor(
+    identity: OutboundIdentity,
+    row: {
+      readonly processing: boolean
+      readonly unconfirmed: boolean
+      readonly deliveredAt: number | null
+      readonly readAt: number | null
+    },
+  ) {
+    this.identity = identity
+    this.processing = row.processing
+    this.unconfirmed = row.unconfirmed
+    this.deliveredAt = row.deliveredAt
+    this.readAt = row.readAt
+  }
+
+  get receivedAt(): number | null {
+    return this.deliveredAt ?? this.readAt
+  }
+
+  /** One at a time: a receipt is either on the row before its end is written, or goes to the tombstone after. */
+  exclusively<T>(work: () => Promise<T>): Promise<T> {
+    const result = this.#tail.then(work)
+    this.#tail = result.catch(() => undefined)
+    return result
+  }
+}
+
+/** Past it the oldest that is not under way is forgotten: its receipt then finds nothing and it is sent again. */
+const MAX_LIVE = 20_000
+
+/** All live messages, by row and by WhatsApp's id. */
+export class LiveMessages {
+  // bounded by: MAX_LIVE
+  readonly #bySeq = new Map<number, LiveMessage>()
+  // bounded by: MAX_LIVE
+  readonly #byWaMessage = new Map<string, LiveMessage>()
+
+  get size(): number {
+    return this.#bySeq.size
+  }
+
+  bySeq(seq: number): LiveMessage | undefined {
+    return this.#bySeq.get(seq)
+  }
+
+  byWaMessage(instance: InstanceId, waMessageId: string): LiveMessage | undefined {
+    return this.#byWaMessage.get(`${instance}|${waMessageId}`)
+  }
+
+  add(live: LiveMessage): void {
+    if (this.#bySeq.size >= MAX_LIVE) this.#forgetOne()
+    const { seq, instance, waMessageId } = live.identity
+    this.#bySeq.set(seq, live)
+    this.#byWaMessage.set(`${instance}|${waMessageId}`, live)
+  }
+
+  remove(live: LiveMessage): void {
+    const { seq, instance, waMessageId } = live.identity
+    this.#bySeq.delete(seq)
+    this.#byWaMessage.delete(`${instance}|${waMessageId}`)
+  }
+
+  #forgetOne(): void {
+    for (const live of this.#bySeq.values()) {
+      if (live.processing) continue
+      this.remove(live)
+      return
+    }
+  }
+}

@@ -1,0 +1,690 @@
+import {
+  type ChatId,
+  type Clock,
+  EclusaError,
+  type InstanceId,
+  makeMessageId,
+  type TenantId,
+  type WaMessageId,
+} from '@eclusa/kernel'
+import {
+  type Database,
+  type EventLog,
+  type Row,
+  type Sealer,
+  type Statement,
+  storageErrors,
+} from '@eclusa/storage'
+import type { RowStatus } from './counts.ts'
+import type {
+  DurableEventName,
+  OutboundContent,
+  OutboundEvent,
+  OutboundFailure,
+  OutboundIdentity,
+  OutboundState,
+  OutboundStatus,
+} from './message.ts'
+import { fromSqlTime, toSqlTime } from './sql-time.ts'
+
+/** What an Idempotency-Key was answered with the first time. */
+export interface Replay {
+  readonly seq: number
+  readonly waMessageId: WaMessageId
+  readonly bodyHash: string
+}
+
+/** The head of a chat, marked PROCESSING. */
+export interface Claimed {
+  readonly identity: OutboundIdentity
+  /** 0 urgent, 1 normal, 2 bulk. */
+  readonly priority: number
+  /** Null when the sealed payload does not open. */
+  readonly content: OutboundContent | null
+  readonly contentBytes: number
+  readonly attempts: number
+  readonly maxRetries: number
+  /** When a send of it last began, this claim included. */
+  readonly sentAt: number | null
+  readonly receiptDeliveredAt: number | null
+  readonly receiptReadAt: number | null
+}
+
+export interface Recovered {
+  readonly counts: readonly {
+    readonly tenant: TenantId
+    readonly instance: InstanceId
+    readonly status: RowStatus
+    readonly count: number
+  }[]
+  /** Messages whose send had begun and nobody knows how it ended. */
+  readonly unconfirmed: readonly {
+    readonly identity: OutboundIdentity
+    readonly deliveredAt: number | null
+    readonly readAt: number | null
+  }[]
+}
+
+/** A durable event: its name and what it says. Written in the unit that causes it, told when that is on disk. */
+export interface DurableEvent {
+  readonly name: DurableEventName
+  readonly event: OutboundEvent
+}
+
+export interface Tombstone extends OutboundStatus {
+  readonly seq: number
+}
+
+/** Where a row stands in the index of its instance. */
+export interface LivePosition {
+  readonly chat: string
+  readonly priority: number
+  readonly seq: number
+}
+
+export interface LiveRow {
+  readonly identity: OutboundIdentity
+  readonly position: LivePosition
+  readonly status: RowStatus
+  /** A send of it has begun. */
+  readonly sent: boolean
+}
+
+/** The chat's next live message, if any. */
+export interface Head {
+  readonly seq: number
+  readonly priority: number
+  readonly retryAt: number | null
+}
+
+const IDENTITY = 'seq, tenant, instance, chat, "waMessageId", "createdAt"'
+const HEAD =
+  'select seq, priority, "retryAt" from "MessageQueueItem" ' +
+  'where instance = ? and chat = ? and priority < 9 order by priority, seq limit 1'
+const TOMBSTONE_COLUMNS =
+  'seq, tenant, instance, chat, wa_message_id, state, accepted_at, sent_at, delivered_at, read_at, ' +
+  'failure_code, failure_message, changed_at'
+/** FAILED rows stand behind everything alive. */
+const FAILED_PRIORITY = 9
+const MAX_RECOVERED = 20_000
+
+/** All SQL of the queue. Every method that writes is one unit: on disk, with its events, when it resolves. */
+export class OutboundStore {
+  readonly #database: Database
+  readonly #sealer: Sealer
+  readonly #eventLog: EventLog
+  readonly #clock: Clock
+
+  constructor(options: {
+    readonly database: Database
+    readonly sealer: Sealer
+    readonly eventLog: EventLog
+    readonly clock: Clock
+  }) {
+    this.#database = options.database
+    this.#sealer = options.sealer
+    this.#eventLog = options.eventLog
+    this.#clock = options.clock
+  }
+
+  /** The greatest seq ever given out; 0 for a new database. */
+  async lastSeq(): Promise<number> {
+    const [row] = await this.#database.read(
+      `select max(
+         coalesce((select seq from sqlite_sequence where name = 'MessageQueueItem'), 0),
+         coalesce((select max(seq) from "OutboundTombstone"), 0),
+         coalesce((select max(seq) from "IdempotencyKey"), 0)) as seq`,
+      [],
+    )
+    return Number(row?.['seq'] ?? 0)
+  }
+
+  /** After a crash: rows marked PROCESSING wait again. Reads the table, once. */
+  async recover(): Promise<Recovered> {
+    const now = toSqlTime(this.#clock.now())
+    const groups =
+      'select tenant, instance, status, count(*) as n, count("sentAt") as sent from "MessageQueueItem"'
+    let counts = await this.#database.read(`${groups} group by tenant, instance, status`, [])
+    if (counts.some((row) => row['status'] === 'PROCESSING')) {
+      await this.#database.write([
+        {
+          // The try that the crash interrupted does not count.
+          sql: `update "MessageQueueItem" set status = 'PENDING', "updatedAt" = ?,
+                attempts = case when "sentAt" is null or attempts = 0 then attempts else attempts - 1 end
+                where status = 'PROCESSING'`,
+          params: [now],
+        },
+      ])
+      counts = await this.#database.read(`${groups} group by tenant, instance, status`, [])
+    }
+    const anySent = counts.some((row) => row['status'] === 'PENDING' && Number(row['sent']) > 0)
+    const unconfirmed = anySent
+      ? await this.#database.read(
+          `select ${IDENTITY}, "receiptDeliveredAt", "receiptReadAt" from "MessageQueueItem"
+           where "sentAt" is not null and status = 'PENDING' order by seq limit ?`,
+          [MAX_RECOVERED],
+        )
+      : []
+    return {
+      counts: counts.map((row) => ({
+        tenant: row['tenant'] as TenantId,
+        instance: row['instance'] as InstanceId,
+        status: row['status'] as RowStatus,
+        count: row['n'] as number,
+      })),
+      unconfirmed: unconfirmed.map((row) => ({
+        identity: identityOf(row),
+        deliveredAt: row['receiptDeliveredAt'] as number | null,
+        readAt: row['receiptReadAt'] as number | null,
+      })),
+    }
+  }
+
+  /** The new row; or, when its idempotency key is known, what that was answered with. */
+  async accept(
+    identity: OutboundIdentity,
+    row: {
+      readonly content: OutboundContent
+      readonly priority: number
+      readonly maxRetries: number
+      readonly idempotency: { readonly key: string; readonly bodyHash: string } | null
+    },
+    event: DurableEvent,
+  ): Promise<Replay | null> {
+    const { seq, tenant, instance, chat, waMessageId, acceptedAt } = identity
+    const at = toSqlTime(acceptedAt)
+    const payload = this.#sealer.seal(Buffer.from(JSON.stringify(row.content)), contextOf(identity))
+    const unit: Statement[] = [
+      {
+        sql: `insert into "MessageQueueItem" (seq, tenant, instance, chat, priority, status, "waMessageId",
+              "maxRetries", "createdAt", "updatedAt", payload) values (?, ?, ?, ?, ?, 'PENDING', ?, ?, ?, ?, ?)`,
+        params: [seq, tenant, instance, chat, row.priority, waMessageId, row.maxRetries, at, at, payload],
+      },
+      this.#log(event),
+    ]
+    const { idempotency } = row
+    if (idempotency === null) {
+      await this.#database.write(unit)
+      return null
+    }
+    unit.unshift({
+      sql: `insert into "IdempotencyKey" (seq, instance, key, body_hash, wa_message_id, created_at)
+            values (?, ?, ?, ?, ?, ?) on conflict (instance, key) do nothing`,
+      params: [seq, instance, idempotency.key, idempotency.bodyHash, waMessageId, acceptedAt],
+      mustChange: 1,
+    })
+    for (;;) {
+      try {
+        await this.#database.write(unit)
+        return null
+      } catch (error) {
+        if (!isConflict(error)) throw error
+        const [known] = await this.#database.read(
+          'select seq, body_hash, wa_message_id from "IdempotencyKey" where instance = ? and key = ?',
+          [instance, idempotency.key],
+        )
+        if (known === undefined) {
+          // Swept between the two: it is free again. A conflict of another kind stays one.
+          if (error.details['reason'] === 'must-change') continue
+          throw error
+        }
+        return {
+          seq: known['seq'] as number,
+          waMessageId: known['wa_message_id'] as WaMessageId,
+          bodyHash: known['body_hash'] as string,
+        }
+      }
+    }
+  }
+
+  /**
+   * Marks the head of the chat PROCESSING, if it is due. The owner asks, so the status is not a condition: a row left
+   * PROCESSING by a write that failed is claimed again. With `sendNow` the send begins with this write.
+   */
+  async claim(instance: InstanceId, chat: ChatId, sendNow: boolean): Promise<Claimed | undefined> {
+    const now = this.#clock.now()
+    const [result] = await this.#database.write([
+      {
+        sql: `update "MessageQueueItem" set status = 'PROCESSING', "retryAt" = null, "updatedAt" = ?,
+              "sentAt" = coalesce(?, "sentAt"), attempts = attempts + ?
+              where seq = (select seq from "MessageQueueItem"
+                where instance = ? and chat = ? and priority < 9 order by priority, seq limit 1)
+              and ("retryAt" is null or "retryAt" <= ?)
+              returning ${IDENTITY}, priority, payload, attempts, "maxRetries", "sentAt",
+                "receiptDeliveredAt", "receiptReadAt"`,
+        params: [toSqlTime(now), sendNow ? now : null, sendNow ? 1 : 0, instance, chat, now],
+      },
+    ])
+    const row = result?.rows[0]
+    if (row === undefined) return undefined
+    const identity = identityOf(row)
+    return {
+      identity,
+      priority: row['priority'] as number,
+      content: this.#contentOf(row['payload'] as Uint8Array, identity),
+      contentBytes: (row['payload'] as Uint8Array).byteLength,
+      attempts: row['attempts'] as number,
+      maxRetries: row['maxRetries'] as number,
+      sentAt: row['sentAt'] as number | null,
+      receiptDeliveredAt: row['receiptDeliveredAt'] as number | null,
+      receiptReadAt: row['receiptReadAt'] as number | null,
+    }
+  }
+
+  async head(instance: InstanceId, chat: ChatId): Promise<Head | undefined> {
+    const [row] = await this.#database.read(HEAD, [instance, chat])
+    return row === undefined ? undefined : headOf(row)
+  }
+
+  /** The send begins: counted and durable before it. False when the row is gone, because it was cancelled. */
+  markSent(seq: number): Promise<boolean> {
+    const now = this.#clock.now()
+    return this.#unlessConflict([
+      {
+        sql: 'update "MessageQueueItem" set "sentAt" = ?, attempts = attempts + 1, "updatedAt" = ? where seq = ?',
+        params: [now, toSqlTime(now), seq],
+        mustChange: 1,
+      },
+    ])
+  }
+
+  /** The row waits again. `sentAt` stays when nobody knows whether the send reached WhatsApp. */
+  putBack(
+    seq: number,
+    row: { readonly attempts: number; readonly retryAt: number | null; readonly sentAt: number | null },
+  ): Promise<boolean> {
+    return this.#unlessConflict([
+      {
+        sql: `update "MessageQueueItem" set status = 'PENDING', attempts = ?, "retryAt" = ?, "sentAt" = ?,
+              "updatedAt" = ? where seq = ?`,
+        params: [row.attempts, row.retryAt, row.sentAt, toSqlTime(this.#clock.now()), seq],
+        mustChange: 1,
+      },
+    ])
+  }
+
+  /**
+   * WhatsApp has it: the row goes, its content moves to "SentMessage", its facts to the tombstone (with receipts that
+   * were early). Gives the chat's next head. False when the row was gone already.
+   */
+  async finish(
+    identity: OutboundIdentity,
+    sentAt: number,
+    events: readonly DurableEvent[],
+  ): Promise<{ readonly next: Head | undefined } | false> {
+    const { seq, instance, chat } = identity
+    const row = 'from "MessageQueueItem" where seq = ?'
+    try {
+      const results = await this.#database.write([
+        {
+          sql: `insert into "OutboundTombstone" (${TOMBSTONE_COLUMNS})
+                select seq, tenant, instance, chat, "waMessageId",
+                  case when "receiptReadAt" is not null then 'READ'
+                    when "receiptDeliveredAt" is not null then 'DELIVERED' else 'SENT' end,
+                  ?, ?, coalesce("receiptDeliveredAt", "receiptReadAt"), "receiptReadAt", null, null, ? ${row}`,
+          params: [identity.acceptedAt, sentAt, this.#clock.now(), seq],
+          mustChange: 1,
+        },
+        this.#keepContent(identity, sentAt),
+        { sql: `delete ${row}`, params: [seq], mustChange: 1 },
+        ...events.map((event) => this.#log(event)),
+        { sql: HEAD, params: [instance, chat] },
+      ])
+      const next = results.at(-1)?.rows[0]
+      return { next: next === undefined ? undefined : headOf(next) }
+    } catch (error) {
+      if (isConflict(error)) return false
+      throw error
+    }
+  }
+
+  /**
+   * The message failed for good: its row stays for an hour as FAILED, out of its chat's way. False when the row was
+   * not in `status` any more. The content is kept like a sent one's when it may have reached WhatsApp.
+   */
+  fail(
+    identity: OutboundIdentity,
+    how: {
+      readonly failure: OutboundFailure
+      readonly status: RowStatus
+      readonly mayBeDelivered: boolean
+      readonly event: DurableEvent
+    },
+  ): Promise<boolean> {
+    const { failure, status, mayBeDelivered, event } = how
+    const { seq, acceptedAt } = identity
+    const now = this.#clock.now()
+    return this.#unlessConflict([
+      {
+        sql: `update "MessageQueueItem" set status = 'FAILED', priority = ${FAILED_PRIORITY}, "errorCode" = ?,
+              error = ?, "retryAt" = null, "updatedAt" = ? where seq = ? and status = ?`,
+        params: [failure.code, failure.message, toSqlTime(now), seq, status],
+        mustChange: 1,
+      },
+      {
+        sql: `insert into "OutboundTombstone" (${TOMBSTONE_COLUMNS})
+              select seq, tenant, instance, chat, "waMessageId", 'FAILED', ?, null, null, null, ?, ?, ?
+              from "MessageQueueItem" where seq = ?`,
+        params: [acceptedAt, failure.code, failure.message, now, seq],
+      },
+      ...(mayBeDelivered ? [this.#keepContent(identity, now)] : []),
+      this.#log(event),
+    ])
+  }
+
+  /** Takes a message back that was never handed to WhatsApp; the status its row had, or false. */
+  async cancel(identity: OutboundIdentity, event: DurableEvent): Promise<RowStatus | false> {
+    const { seq, acceptedAt } = identity
+    const row = `from "MessageQueueItem" where seq = ? and "sentAt" is null and status <> 'FAILED'`
+    try {
+      const [, deleted] = await this.#database.write([
+        {
+          sql: `insert into "OutboundTombstone" (${TOMBSTONE_COLUMNS})
+                select seq, tenant, instance, chat, "waMessageId", 'CANCELLED', ?, null, null, null, null, null, ?
+                ${row}`,
+          params: [acceptedAt, this.#clock.now(), seq],
+          mustChange: 1,
+        },
+        { sql: `delete ${row} returning status`, params: [seq], mustChange: 1 },
+        this.#log(event),
+      ])
+      return deleted?.rows[0]?.['status'] as RowStatus
+    } catch (error) {
+      if (isConflict(error)) return false
+      throw error
+    }
+  }
+
+  /** The row, or what became of it. `onTheWire`: its send has begun. */
+  async status(seq: number): Promise<(OutboundStatus & { readonly onTheWire: boolean }) | undefined> {
+    // In this order: the unit that deletes the row writes the tombstone, so one of the two is always seen.
+    const [[row], [tombstone]] = await Promise.all([
+      this.#database.read(
+        `select ${IDENTITY}, status, "sentAt", "errorCode", error from "MessageQueueItem" where seq = ?`,
+        [seq],
+      ),
+      this.#database.read(`select ${TOMBSTONE_COLUMNS} from "OutboundTombstone" where seq = ?`, [seq]),
+    ])
+    if (row === undefined) return tombstone && { ...tombstoneOf(tombstone), onTheWire: false }
+    const { seq: _, ...identity } = identityOf(row)
+    const code = row['errorCode']
+    return {
+      ...identity,
+      state: row['status'] as OutboundState,
+      sentAt: null,
+      deliveredAt: null,
+      readAt: null,
+      failure: code === null ? null : { code: code as string, message: row['error'] as string },
+      onTheWire: row['sentAt'] !== null,
+    }
+  }
+
+  async tombstone(instance: InstanceId, waMessageId: string): Promise<Tombstone | undefined> {
+    const [row] = await this.#database.read(
+      `select ${TOMBSTONE_COLUMNS} from "OutboundTombstone" where instance = ? and wa_message_id = ?`,
+      [instance, waMessageId],
+    )
+    return row && tombstoneOf(row)
+  }
+
+  /** A receipt on a tombstone that is still in the state it was read in; false when it is not. */
+  recordOnTombstone(
+    before: Tombstone,
+    after: {
+      readonly state: OutboundState
+      readonly deliveredAt: number | null
+      readonly readAt: number | null
+    },
+    events: readonly DurableEvent[],
+  ): Promise<boolean> {
+    return this.#unlessConflict([
+      {
+        sql: `update "OutboundTombstone" set state = ?, delivered_at = ?, read_at = ?, changed_at = ?
+              where seq = ? and state = ?`,
+        params: [after.state, after.deliveredAt, after.readAt, this.#clock.now(), before.seq, before.state],
+        mustChange: 1,
+      },
+      ...events.map((event) => this.#log(event)),
+    ])
+  }
+
+  /** A receipt that came before the acknowledgement was processed; false when the row is gone. */
+  recordOnRow(seq: number, deliveredAt: number | null, readAt: number | null): Promise<boolean> {
+    return this.#unlessConflict([
+      {
+        sql: `update "MessageQueueItem" set "receiptDeliveredAt" = coalesce("receiptDeliveredAt", ?),
+              "receiptReadAt" = coalesce("receiptReadAt", ?), "updatedAt" = ? where seq = ? and priority < 9`,
+        params: [deliveredAt, readAt, toSqlTime(this.#clock.now()), seq],
+        mustChange: 1,
+      },
+    ])
+  }
+
+  async rowContent(identity: OutboundIdentity): Promise<OutboundContent | undefined> {
+    const [row] = await this.#database.read('select payload from "MessageQueueItem" where seq = ?', [
+      identity.seq,
+    ])
+    if (row === undefined) return undefined
+    return this.#contentOf(row['payload'] as Uint8Array, identity) ?? undefined
+  }
+
+  async sentContent(instance: InstanceId, waMessageId: WaMessageId): Promise<OutboundContent | undefined> {
+    const [row] = await this.#database.read(
+      'select payload from "SentMessage" where instance = ? and wa_message_id = ?',
+      [instance, waMessageId],
+    )
+    if (row === undefined) return undefined
+    return this.#contentOf(row['payload'] as Uint8Array, { instance, waMessageId }) ?? undefined
+  }
+
+  /** The next `limit` chats of the instance with rows, in order of their ids: a loose index scan, 1 M chats or 10. */
+  async chatsAfter(
+    instance: InstanceId,
+    after: string,
+    limit: number,
+  ): Promise<readonly { readonly chat: ChatId; readonly tenant: TenantId }[]> {
+    const rows = await this.#database.read(
+      `with recursive line (chat) as (
+         select min(chat) from "MessageQueueItem" where instance = ? and chat > ?
+         union all
+         select (select min(chat) from "MessageQueueItem" where instance = ? and chat > line.chat)
+         from line where line.chat is not null
+       )
+       select chat, (select tenant from "MessageQueueItem" where instance = ? and chat = line.chat limit 1) as tenant
+       from line where chat is not null limit ?`,
+      [instance, after, instance, instance, limit],
+    )
+    return rows.map((row) => ({ chat: row['chat'] as ChatId, tenant: row['tenant'] as TenantId }))
+  }
+
+  /** The next `limit` unfinished rows of the instance, in order of the index. */
+  async rowsOfInstance(
+    instance: InstanceId,
+    after: LivePosition,
+    limit: number,
+  ): Promise<readonly LiveRow[]> {
+    const rows = await this.#database.read(
+      `select ${IDENTITY}, priority, status, "sentAt" from "MessageQueueItem"
+       where instance = ? and (chat, priority, seq) > (?, ?, ?) and priority < 9
+       order by chat, priority, seq limit ?`,
+      [instance, after.chat, after.priority, after.seq, limit],
+    )
+    return rows.map((row) => ({
+      identity: identityOf(row),
+      position: {
+        chat: row['chat'] as string,
+        priority: row['priority'] as number,
+        seq: row['seq'] as number,
+      },
+      status: row['status'] as RowStatus,
+      sent: row['sentAt'] !== null,
+    }))
+  }
+
+  /**
+   * One step of the sweep over the queue table in seq order: rows that waited past `pendingBefore`, and FAILED ones
+   * not touched since `failedBefore`. `lastSeq` is where the next step begins, null at the end of the table.
+   */
+  async sweepStep(
+    afterSeq: number,
+    limit: number,
+    pendingBefore: number,
+    failedBefore: number,
+  ): Promise<{
+    readonly expired: readonly OutboundIdentity[]
+    readonly failed: readonly {
+      readonly seq: number
+      readonly tenant: TenantId
+      readonly instance: InstanceId
+    }[]
+    readonly lastSeq: number | null
+  }> {
+    const window = 'from (select * from "MessageQueueItem" where seq > ? order by seq limit ?) as step'
+    const [[end], rows] = await Promise.all([
+      this.#database.read(
+        'select max(seq) as seq from (select seq from "MessageQueueItem" where seq > ? order by seq limit ?) as step',
+        [afterSeq, limit],
+      ),
+      this.#database.read(
+        `select ${IDENTITY}, status ${window} where (status = 'PENDING' and "createdAt" < ?)
+         or (status = 'FAILED' and "updatedAt" < ?)`,
+        [afterSeq, limit, toSqlTime(pendingBefore), toSqlTime(failedBefore)],
+      ),
+    ])
+    return {
+      expired: rows.filter((row) => row['status'] === 'PENDING').map(identityOf),
+      failed: rows.filter((row) => row['status'] === 'FAILED').map(identityOf),
+      lastSeq: (end?.['seq'] ?? null) as number | null,
+    }
+  }
+
+  /** Rows that were FAILED; their tombstones stay. Returns how many went. */
+  async removeFailed(seqs: readonly number[]): Promise<number> {
+    if (seqs.length === 0) return 0
+    const results = await this.#database.write(
+      seqs.map((seq) => ({
+        sql: `delete from "MessageQueueItem" where seq = ? and status = 'FAILED'`,
+        params: [seq],
+      })),
+    )
+    return results.reduce((sum, { changes }) => sum + changes, 0)
+  }
+
+  /**
+   * One step over a table kept for a time. seq order is the order of acceptance, and no row is older than its
+   * acceptance, so the steps end where acceptance is younger than `before`.
+   */
+  async forgetStep(
+    table: 'OutboundTombstone' | 'SentMessage' | 'IdempotencyKey',
+    afterSeq: number,
+    limit: number,
+    before: number,
+  ): Promise<{ readonly deletedCount: number; readonly lastSeq: number | null }> {
+    const { acceptedAt, changedAt } = TIMES[table]
+    const step = await this.#database.read(
+      `select seq, ${acceptedAt} as accepted_at from "${table}" where seq > ? order by seq limit ?`,
+      [afterSeq, limit],
+    )
+    const firstYoung = step.findIndex((row) => Number(row['accepted_at']) >= before)
+    const lastOld = step[(firstYoung === -1 ? step.length : firstYoung) - 1]
+    if (lastOld === undefined) return { deletedCount: 0, lastSeq: null }
+    const lastSeq = lastOld['seq'] as number
+    const [result] = await this.#database.write([
+      {
+        sql: `delete from "${table}" where seq > ? and seq <= ? and ${changedAt} < ?`,
+        params: [afterSeq, lastSeq, before],
+      },
+    ])
+    return { deletedCount: result?.changes ?? 0, lastSeq }
+  }
+
+  #keepContent({ seq, acceptedAt }: OutboundIdentity, sentAt: number): Statement {
+    return {
+      sql: `insert into "SentMessage" (seq, instance, wa_message_id, accepted_at, sent_at, payload)
+            select seq, instance, "waMessageId", ?, ?, payload from "MessageQueueItem" where seq = ?`,
+      params: [acceptedAt, sentAt, seq],
+    }
+  }
+
+  #log({ name, event }: DurableEvent): Statement {
+    const { tenant, instance, ...payload } = event
+    return this.#eventLog.append({ tenant, instance, type: name, payload })
+  }
+
+  #contentOf(payload: Uint8Array, message: MessageRef): OutboundContent | null {
+    try {
+      const plain = this.#sealer.open(payload, contextOf(message))
+      return JSON.parse(Buffer.from(plain).toString()) as OutboundContent
+    } catch (error) {
+      if (error instanceof EclusaError && error.code === storageErrors.SEAL_BROKEN.code) return null
+      throw error
+    }
+  }
+
+  async #unlessConflict(statements: readonly Statement[]): Promise<boolean> {
+    try {
+      await this.#database.write(statements)
+      return true
+    } catch (error) {
+      if (isConflict(error)) return false
+      throw error
+    }
+  }
+}
+
+const TIMES = {
+  OutboundTombstone: { acceptedAt: 'accepted_at', changedAt: 'changed_at' },
+  SentMessage: { acceptedAt: 'accepted_at', changedAt: 'sent_at' },
+  IdempotencyKey: { acceptedAt: 'created_at', changedAt: 'created_at' },
+} as const
+
+type MessageRef = Pick<OutboundIdentity, 'instance' | 'waMessageId'>
+
+/** The same in both tables, so that the sealed payload moves as it is. */
+function contextOf({ instance, waMessageId }: MessageRef): string {
+  return `MessageQueueItem|${instance}|${waMessageId}`
+}
+
+function isConflict(error: unknown): error is EclusaError {
+  return error instanceof EclusaError && error.code === storageErrors.CONFLICT.code
+}
+
+function identityOf(row: Row): OutboundIdentity {
+  const seq = row['seq'] as number
+  return {
+    id: makeMessageId(seq),
+    seq,
+    tenant: row['tenant'] as TenantId,
+    instance: row['instance'] as InstanceId,
+    chat: row['chat'] as ChatId,
+    waMessageId: row['waMessageId'] as WaMessageId,
+    acceptedAt: fromSqlTime(row['createdAt'] as string),
+  }
+}
+
+function headOf(row: Row): Head {
+  return {
+    seq: row['seq'] as number,
+    priority: row['priority'] as number,
+    retryAt: row['retryAt'] as number | null,
+  }
+}
+
+function tombstoneOf(row: Row): Tombstone {
+  const seq = row['seq'] as number
+  const code = row['failure_code']
+  return {
+    id: makeMessageId(seq),
+    seq,
+    tenant: row['tenant'] as TenantId,
+    instance: row['instance'] as InstanceId,
+    chat: row['chat'] as ChatId,
+    state: row['state'] as OutboundState,
+    waMessageId: row['wa_message_id'] as WaMessageId,
+    acceptedAt: row['accepted_at'] as number,
+    sentAt: row['sent_at'] as number | null,
+    deliveredAt: row['delivered_at'] as number | null,
+    readAt: row['read_at'] as number | null,
+    failure: code === null ? null : { code: code as string, message: row['failure_message'] as string },
+  }
+}

@@ -1,0 +1,171 @@
+import {
+  type Clock,
+  DAY,
+  HOUR,
+  type Lifecycle,
+  type Logger,
+  MINUTE,
+  runLoop,
+  type TypedEmitter,
+} from '@eclusa/kernel'
+import type { QueueCounts } from './counts.ts'
+import { queueErrors } from './errors.ts'
+import type { LiveMessages } from './live-messages.ts'
+import type { OutboundIdentity, QueueEvents } from './message.ts'
+import type { DurableEvent, OutboundStore } from './outbound-store.ts'
+import { refOf } from './receipts.ts'
+
+/** How long what has ended is kept. */
+export interface SweepOptions {
+  readonly everyMs: number
+  readonly keepFailedForMs: number
+  readonly keepTerminalForMs: number
+  readonly keepSentContentForMs: number
+  readonly keepIdempotencyForMs: number
+}
+
+export const defaultSweepOptions: SweepOptions = {
+  everyMs: 30 * MINUTE,
+  keepFailedForMs: HOUR,
+  keepTerminalForMs: 72 * HOUR,
+  keepSentContentForMs: DAY,
+  keepIdempotencyForMs: DAY,
+}
+
+export interface SweepResult {
+  /** Waited too long: now FAILED with QUEUE_MESSAGE_EXPIRED. */
+  readonly expired: number
+  readonly removedFailed: number
+  readonly forgottenTombstones: number
+  readonly forgottenContents: number
+  readonly forgottenKeys: number
+}
+
+/** Rows a step looks at: a few milliseconds of the one connection. */
+const STEP = 1000
+
+/** Expires what waited too long and deletes what was kept long enough, at boot and every 30 min. */
+export class Sweep implements Lifecycle {
+  readonly #store: OutboundStore
+  readonly #counts: QueueCounts
+  readonly #live: LiveMessages
+  readonly #clock: Clock
+  readonly #log: Logger
+  readonly #emitter: TypedEmitter<QueueEvents>
+  readonly #options: SweepOptions
+  readonly #expireAfterMs: number
+  readonly #end = new AbortController()
+  #loop: Promise<void> | null = null
+
+  constructor(options: {
+    readonly store: OutboundStore
+    readonly counts: QueueCounts
+    readonly live: LiveMessages
+    readonly clock: Clock
+    readonly log: Logger
+    readonly emitter: TypedEmitter<QueueEvents>
+    readonly options: SweepOptions
+    readonly expireAfterMs: number
+  }) {
+    this.#store = options.store
+    this.#counts = options.counts
+    this.#live = options.live
+    this.#clock = options.clock
+    this.#log = options.log
+    this.#emitter = options.emitter
+    this.#options = options.options
+    this.#expireAfterMs = options.expireAfterMs
+  }
+
+  start(): Promise<void> {
+    this.#loop ??= runLoop(
+      {
+        clock: this.#clock,
+        everyMs: this.#options.everyMs,
+        onError: (error) => this.#log.error({ err: error }, 'the sweep failed; it comes again in 30 min'),
+      },
+      async (signal) => {
+        await this.pass(signal)
+      },
+      this.#end.signal,
+    )
+    return Promise.resolve()
+  }
+
+  async stop(): Promise<void> {
+    this.#end.abort()
+    await this.#loop
+  }
+
+  /** One whole pass, in steps of 1,000 rows; other reads and writes go between the steps. */
+  async pass(signal?: AbortSignal): Promise<SweepResult> {
+    const beganAt = this.#clock.now()
+    const { keepTerminalForMs, keepSentContentForMs, keepIdempotencyForMs } = this.#options
+    const result: SweepResult = {
+      ...(await this.#sweepRows(signal)),
+      forgottenTombstones: await this.#forget('OutboundTombstone', keepTerminalForMs, signal),
+      forgottenContents: await this.#forget('SentMessage', keepSentContentForMs, signal),
+      forgottenKeys: await this.#forget('IdempotencyKey', keepIdempotencyForMs, signal),
+    }
+    this.#log.info({ ...result, ...this.#counts.stats(), tookMs: this.#clock.now() - beganAt }, 'queue swept')
+    return result
+  }
+
+  async #sweepRows(signal?: AbortSignal): Promise<Pick<SweepResult, 'expired' | 'removedFailed'>> {
+    const now = this.#clock.now()
+    let expired = 0
+    let removedFailed = 0
+    let after = 0
+    for (;;) {
+      const step = await this.#store.sweepStep(
+        after,
+        STEP,
+        now - this.#expireAfterMs,
+        now - this.#options.keepFailedForMs,
+      )
+      const ended = await Promise.all(step.expired.map((identity) => this.#expire(identity)))
+      expired += ended.filter(Boolean).length
+      removedFailed += await this.#store.removeFailed(step.failed.map(({ seq }) => seq))
+      for (const { tenant, instance } of step.failed) this.#counts.move(tenant, instance, 'FAILED', null)
+      if (step.lastSeq === null || signal?.aborted === true) return { expired, removedFailed }
+      after = step.lastSeq
+    }
+  }
+
+  async #expire(identity: OutboundIdentity): Promise<boolean> {
+    const { code, message } = queueErrors.MESSAGE_EXPIRED
+    const failure = { code, message }
+    const event: DurableEvent = {
+      name: 'outbound.failed',
+      event: { ...refOf(identity), state: 'FAILED', at: this.#clock.now(), failure },
+    }
+    const live = this.#live.bySeq(identity.seq)
+    const mayBeDelivered = live?.unconfirmed === true
+    // Taken by a lane since it was read: the lane expires it.
+    if (!(await this.#store.fail(identity, { failure, status: 'PENDING', mayBeDelivered, event })))
+      return false
+    if (live !== undefined) {
+      live.ended = true
+      this.#live.remove(live)
+    }
+    this.#counts.move(identity.tenant, identity.instance, 'PENDING', 'FAILED')
+    this.#emitter.emit(event.name, event.event)
+    return true
+  }
+
+  async #forget(
+    table: 'OutboundTombstone' | 'SentMessage' | 'IdempotencyKey',
+    keepForMs: number,
+    signal?: AbortSignal,
+  ): Promise<number> {
+    const before = this.#clock.now() - keepForMs
+    let forgotten = 0
+    let after = 0
+    for (;;) {
+      const step = await this.#store.forgetStep(table, after, STEP, before)
+      forgotten += step.deletedCount
+      if (step.lastSeq === null || signal?.aborted === true) return forgotten
+      after = step.lastSeq
+    }
+  }
+}
