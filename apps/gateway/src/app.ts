@@ -1,0 +1,296 @@
+import { mkdirSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import {
+  type Clock,
+  EclusaError,
+  type Logger,
+  runLoop,
+  SECOND,
+  systemClock,
+  TypedEmitter,
+  type WaMessageId,
+} from '@eclusa/kernel'
+import { openQueue, type PacingOptions, type QueueEvents, queueMigrations } from '@eclusa/queue'
+import {
+  AuthStore,
+  BaileysEngine,
+  checkEngine,
+  InboundJournal,
+  type SessionEvents,
+  sessionMigrations,
+  SessionPool,
+} from '@eclusa/session'
+import { EventLog, loadMigrations, type Migration, openDatabase, openSealer } from '@eclusa/storage'
+import { type Config, WHATSAPP_URL } from './config.ts'
+import { Demo, wantsDemo } from './demo/demo.ts'
+import { LiveView } from './demo/live-view.ts'
+import { gatewayErrors } from './errors.ts'
+import { EventStreams } from './events/event-streams.ts'
+import { EventTail } from './events/event-tail.ts'
+import { buildHttp, type HttpServer } from './http/server.ts'
+import { installSecret } from './install-secret-store.ts'
+import { InstanceStore } from './instances/instance-store.ts'
+import { Instances } from './instances/instances.ts'
+import { ApiKeyStore } from './keys/api-key-store.ts'
+import { ApiKeys } from './keys/api-keys.ts'
+import { openLog } from './log.ts'
+import { ReadyProbe } from './ready-probe-store.ts'
+import { rootKeyOf } from './simulator-trust.ts'
+import { StopList } from './stop-list.ts'
+import type { Terminal } from './terminal.ts'
+
+export interface AppOptions {
+  readonly config: Config
+  readonly terminal: Terminal
+  /** Default: the machine's. */
+  readonly clock?: Clock
+  /** In [0, 1). Default: Math.random. */
+  readonly random?: () => number
+}
+
+/** A running gateway. */
+export interface App {
+  /** Where the HTTP API listens. */
+  readonly url: string
+  /** The key made on this start, to be shown once; null when there was one. */
+  readonly freshKey: string | null
+  /** What to try the demo with; null when it does not run. */
+  readonly demo: Demo['example'] | null
+  readonly log: Logger
+  /** Graceful, within 10 s, idempotent. */
+  stop(): Promise<void>
+}
+
+const gatewayMigrations: readonly Migration[] = loadMigrations(new URL('../migrations/', import.meta.url))
+
+/** Starts everything, in the order in which it depends on each other; whatever was started is stopped in reverse. */
+export async function startApp(options: AppOptions): Promise<App> {
+  const { config, terminal } = options
+  const clock = options.clock ?? systemClock
+  const random = options.random ?? Math.random
+  const stops = new StopList()
+  try {
+    checkEngine()
+
+    // Storage: nothing else holds state.
+    const dataDir = resolve(config.dataDir)
+    mkdirSync(dataDir, { recursive: true, mode: 0o700 })
+    const database = await openDatabase({
+      file: join(dataDir, 'eclusa.db'),
+      migrations: [...sessionMigrations, ...queueMigrations, ...gatewayMigrations],
+      log: openLog({ ...logOptions(config, terminal), hashKey: new Uint8Array(32) }),
+    })
+    stops.add('the database', 0.8 * SECOND, () => database.stop())
+    const keyFile = config.keyFile === '' ? `${dataDir}.key` : resolve(config.keyFile)
+    const sealer = await openSealer({ keyFile, database })
+    const hashKey = await installSecret({ database, sealer, name: 'log-hash' })
+    const log = openLog({ ...logOptions(config, terminal), hashKey })
+    stops.use(log, clock)
+    if (!config.pacing) log.warn({}, 'pacing is off: messages go out at full speed (ECLUSA_PACING=off)')
+
+    // What happened, in order and to be replayed.
+    const events = new EventLog({ database, sealer, clock })
+    const tail = new EventTail({ eventLog: events, database, log })
+    stops.add('the event tail', 0.1 * SECOND, async () => tail.stop())
+
+    // Out: queue and sessions, joined by ports.
+    const onError = (error: unknown): void => log.error({ err: error }, 'a listener failed')
+    const queueEvents = new TypedEmitter<QueueEvents>({ onError })
+    const sessionEvents = new TypedEmitter<SessionEvents>({ onError })
+    const journal = new InboundJournal({ database, sealer, events, clock })
+    const authStore = new AuthStore({ database, sealer, clock })
+    const sessions = new SessionPool({
+      engine: new BaileysEngine({ store: authStore, clock, keepAliveMs: config.sessionKeepAliveMs }),
+      url: config.whatsappUrl,
+      ackTimeoutMs: config.sessionAckTimeoutMs,
+      maxStarting: config.sessionMaxStarting,
+      maxSessions: config.maxInstances,
+      store: authStore,
+      journal,
+      ports: {
+        receipt: (instance, receipt) => queue.dispatcher.recordReceipt({ instance, ...receipt }),
+        contentForRetry: (instance, waMessageId) =>
+          queue.outbox.contentForRetry(instance, waMessageId as WaMessageId),
+      },
+      events: sessionEvents,
+      clock,
+      random,
+      log,
+    })
+    const queue = await openQueue({
+      database,
+      sealer,
+      clock,
+      log,
+      random,
+      eventLog: events,
+      emitter: queueEvents,
+      sender: sessions,
+      context: sessions,
+      pacing: pacingOf(config),
+      expireAfterMs: config.queueExpireAfterMs,
+      sweep: {
+        everyMs: config.queueSweepEveryMs,
+        keepFailedForMs: config.queueKeepFailedForMs,
+        keepTerminalForMs: config.queueKeepTerminalForMs,
+      },
+    })
+    const { outbox, dispatcher } = queue
+    let demo: Demo | null = null
+    stops.add('the demo', 0.8 * SECOND, async () => demo?.end())
+    stops.add('sessions', 1.8 * SECOND, () => sessions.stop())
+    await queue.start()
+    stops.add('the queue', 5.2 * SECOND, () => queue.stop())
+    queueEvents.on('queue.warned', (warning) => {
+      log.warn(warning, 'many messages wait: is the instance online, and is pacing as fast as they come?')
+    })
+    sessionEvents.on('session.changed', ({ tenant, instance, view, previous }) => {
+      if (view.state === previous) return
+      if (view.state === 'online') dispatcher.instanceOnline(instance)
+      else if (previous === 'online') dispatcher.instanceOffline(instance)
+      const { state, reason } = view
+      database
+        .write([
+          events.append({ tenant, instance, type: 'session.changed', payload: { state, previous, reason } }),
+        ])
+        .catch((error: unknown) =>
+          log.error({ tenant, instance, err: error }, 'a session event was not stored'),
+        )
+    })
+    const instances = await Instances.open({
+      store: new InstanceStore(database),
+      maxInstances: config.maxInstances,
+      sessions,
+      sessionEvents,
+      outbox,
+      clock,
+      log,
+    })
+    stops.add('the sweep of events', 0.2 * SECOND, startSweep({ events, config, clock, log }))
+
+    // Life: the demo, or the numbers of before. Which server it is must be settled before anybody can start a session.
+    sessions.useServer({
+      url: config.whatsappUrl,
+      rootKey: await rootKeyOf(config.whatsappUrl, { clock, log }),
+    })
+    if (wantsDemo({ ...config, ownServer: config.whatsappUrl !== WHATSAPP_URL }, instances.hasReal)) {
+      demo = await Demo.start({
+        instances,
+        sessions,
+        sessionEvents,
+        outbox,
+        queueEvents,
+        tail,
+        clock,
+        random,
+        log,
+        view: new LiveView(terminal),
+        whatsappUrl: config.whatsappUrl,
+        rootKeyOf: (whatsappUrl) => rootKeyOf(whatsappUrl, { clock, log }),
+      }).catch((error: unknown) => {
+        log.error({ err: error }, 'the demo could not be started; the gateway works without it')
+        return null
+      })
+    } else if (config.demo === 'on') {
+      log.warn(
+        {},
+        'ECLUSA_DEMO is on, but a real instance exists: real numbers come first, the demo stays off',
+      )
+    }
+    for (const instance of instances.all()) {
+      if (instance.simulated || instance.wanted !== 'started') continue
+      instances.connect(instance).catch((error: unknown) => {
+        log.error(
+          { tenant: instance.tenant, instance: instance.id, err: error },
+          'an instance could not be started',
+        )
+      })
+    }
+
+    // In: the HTTP API.
+    const keys = await ApiKeys.open({ store: new ApiKeyStore(database), clock, preset: config.apiKey })
+    const ready = new ReadyProbe({ database, clock })
+    const streams = new EventStreams({
+      eventLog: events,
+      tail,
+      clock,
+      log,
+      maxStreams: config.eventsMaxStreams,
+    })
+    const http = await buildHttp({ keys, instances, outbox, journal, streams, ready, clock, log })
+    stops.add('HTTP', 0.8 * SECOND, async () => {
+      ready.stop()
+      streams.stop()
+      await http.close()
+    })
+    const url = await listen(http, config)
+    log.info({ url, instances: instances.all().length }, 'gateway started')
+    return { url, freshKey: keys.fresh, demo: demo?.example ?? null, log, stop: () => stops.run() }
+  } catch (error) {
+    await stops.run()
+    throw error
+  }
+}
+
+function logOptions(config: Config, terminal: Terminal): Omit<Parameters<typeof openLog>[0], 'hashKey'> {
+  const format = config.logFormat === 'auto' ? (terminal.isLive ? 'pretty' : 'json') : config.logFormat
+  // On a terminal all lines pass the one that redraws its bottom; a pipe gets them synchronously.
+  return {
+    level: config.logLevel,
+    format,
+    ...(terminal.isLive ? { write: (line) => terminal.print(line) } : {}),
+  }
+}
+
+function pacingOf(config: Config): PacingOptions {
+  return {
+    enabled: config.pacing,
+    readingWordsPerMinute: { min: config.pacingReadingWpmMin, max: config.pacingReadingWpmMax },
+    maxReadingMs: config.pacingMaxReadingMs,
+    thinkingMs: { min: config.pacingThinkingMinMs, max: config.pacingThinkingMaxMs },
+    typingWordsPerMinute: { min: config.pacingTypingWpmMin, max: config.pacingTypingWpmMax },
+    maxTypingMs: config.pacingMaxTypingMs,
+    visibleTypingMs: { min: config.pacingVisibleTypingMinMs, max: config.pacingVisibleTypingMaxMs },
+    betweenMs: { min: config.pacingBetweenMinMs, max: config.pacingBetweenMaxMs },
+  }
+}
+
+/** Forgets old events, a step at a time; returns what ends it. */
+function startSweep(o: {
+  readonly events: EventLog
+  readonly config: Config
+  readonly clock: Clock
+  readonly log: Logger
+}): () => Promise<void> {
+  const end = new AbortController()
+  const onError = (error: unknown): void =>
+    o.log.error({ err: error }, 'sweeping the events failed; it comes again')
+  const loop = runLoop(
+    { clock: o.clock, everyMs: o.config.queueSweepEveryMs, onError },
+    async () => {
+      const swept = await o.events.sweep(o.config.eventsKeepForMs)
+      if (swept > 0) o.log.info({ swept }, 'old events deleted')
+    },
+    end.signal,
+  )
+  return async () => {
+    end.abort()
+    await loop
+  }
+}
+
+/** @throws GATEWAY_ADDRESS_IN_USE */
+async function listen(http: HttpServer, config: Config): Promise<string> {
+  const { httpHost: host, httpPort: port } = config
+  try {
+    return await http.listen({ host, port })
+  } catch (cause) {
+    if (cause instanceof Error && 'code' in cause && cause.code === 'EADDRINUSE') {
+      throw new EclusaError(gatewayErrors.ADDRESS_IN_USE, {
+        message: `Another program already listens on ${host}:${port}: set ECLUSA_HTTP_PORT to a free port`,
+        cause,
+      })
+    }
+    throw cause
+  }
+}

@@ -1,0 +1,163 @@
+import { EclusaError, systemClock } from '@eclusa/kernel'
+import { Command, InvalidArgumentError } from 'commander'
+import { type Config, loadConfig } from '../config.ts'
+import { standardTerminal, Terminal } from '../terminal.ts'
+import { ApiClient, CliError } from './api-client.ts'
+import { pair } from './pair.ts'
+import { send } from './send.ts'
+import { runSimulator } from './simulator.ts'
+import { start } from './start.ts'
+import { status } from './status.ts'
+
+/** What every command that speaks to the gateway takes. */
+interface ClientFlags {
+  readonly url?: string
+  readonly key?: string
+  readonly json?: boolean
+}
+
+/** Runs one command line; sets the exit code: 0 done, 1 failed, 2 wrongly called or configured. */
+export async function runCli(argv: readonly string[]): Promise<void> {
+  try {
+    await program().parseAsync(argv)
+  } catch (error) {
+    process.stderr.write(`${sentenceOf(error)}\n`)
+    process.exitCode = error instanceof EclusaError && error.code === 'GATEWAY_CONFIG_REFUSED' ? 2 : 1
+  }
+}
+
+export function program(): Command {
+  const root = new Command('eclusa')
+    .description('Eclusa, a WhatsApp gateway you run yourself. Every command has its own --help.')
+    .showHelpAfterError('(add --help for what this command takes)')
+    .exitOverride((error) => process.exit(error.exitCode === 0 ? 0 : 2))
+    .addHelpText(
+      'after',
+      [
+        '',
+        'To begin with:',
+        '  eclusa start                                   starts the gateway, with a demo to watch, and shows the API key',
+        '  eclusa pair --tenant acme --name "Front desk"  links a WhatsApp number: draws the QR code to scan',
+        '  eclusa send INSTANCE +5511999990000 "Hello"    sends a text through the queue',
+        '',
+        'Settings are environment variables, all listed in docs/config.md.',
+      ].join('\n'),
+    )
+
+  root
+    .command('start')
+    .description('start the gateway, until Ctrl-C or SIGTERM')
+    .action(() => start({ config: loadConfig(), terminal: new Terminal(standardTerminal()) }))
+
+  client(
+    root
+      .command('pair')
+      .description('link a WhatsApp number by QR code, or by a code typed into the phone')
+      .argument(
+        '[instance]',
+        'id of an instance; without it, one is created (or one of that tenant and name used)',
+      )
+      .option('--tenant <tenant>', 'the company it belongs to', 'main')
+      .option('--name <name>', 'what to call the instance', 'WhatsApp')
+      .option(
+        '--code <number>',
+        'pair by a code instead of a QR code; NUMBER is the phone, as +5511999990000',
+      )
+      .addHelpText(
+        'after',
+        '\nOn the phone: Settings > Linked devices > Link a device.\nPairing a real number ends the demo.',
+      ),
+  ).action(
+    (instance: string | undefined, flags: ClientFlags & { tenant: string; name: string; code?: string }) =>
+      pair({
+        api: apiOf(flags),
+        terminal: new Terminal(standardTerminal()),
+        clock: systemClock,
+        json: flags.json === true,
+        instance: instance ?? null,
+        tenant: flags.tenant,
+        name: flags.name,
+        number: flags.code ?? null,
+      }),
+  )
+
+  client(
+    root
+      .command('send')
+      .description('send a text')
+      .argument('<instance>', 'id of the instance that sends (see: eclusa status)')
+      .argument('<number>', 'who gets it, with the country code: +5511999990000')
+      .argument('<text...>', 'what to say')
+      .option('--wait <seconds>', 'wait until it is delivered, at most this long', secondsOf)
+      .option('--idempotency-key <key>', 'the same key and message again sends nothing'),
+  ).action(
+    (
+      instance: string,
+      number: string,
+      words: string[],
+      flags: ClientFlags & { wait?: number; idempotencyKey?: string },
+    ) =>
+      send({
+        api: apiOf(flags),
+        clock: systemClock,
+        json: flags.json === true,
+        instance,
+        to: number.replaceAll(/[\s().-]/g, ''),
+        text: words.join(' '),
+        waitMs: (flags.wait ?? 0) * 1000,
+        ...(flags.idempotencyKey === undefined ? {} : { idempotencyKey: flags.idempotencyKey }),
+      }),
+  )
+
+  client(root.command('status').description('show the instances and how they are')).action(
+    (flags: ClientFlags) => status({ api: apiOf(flags), json: flags.json === true }),
+  )
+
+  root
+    .command('simulator')
+    .description('run the simulator of the WhatsApp server, to develop and test against')
+    .argument('[options...]', 'passed on to it; --help shows them')
+    .allowUnknownOption()
+    .helpOption(false)
+    .action((args: string[]) => runSimulator(args))
+
+  return root
+}
+
+/** Errors of ours and of the system say what is wrong; anything else is a fault whose trace is wanted. */
+function sentenceOf(error: unknown): string {
+  const isOurs = error instanceof CliError || error instanceof EclusaError
+  // EACCES, ENOSPC and the like: their message names the file.
+  const isSystems = error instanceof Error && 'syscall' in error
+  if (isOurs || isSystems) return `eclusa: ${error.message}`
+  return error instanceof Error && error.stack !== undefined ? error.stack : String(error)
+}
+
+function client(command: Command): Command {
+  return command
+    .option('--url <url>', 'address of the gateway (default: from ECLUSA_HTTP_HOST and ECLUSA_HTTP_PORT)')
+    .option('--key <key>', 'API key (default: ECLUSA_API_KEY)')
+    .option('--json', 'answer with JSON, for scripts')
+}
+
+function apiOf(flags: ClientFlags): ApiClient {
+  const config = loadConfig()
+  return new ApiClient({
+    url: flags.url ?? urlOf(config),
+    key: flags.key ?? config.apiKey,
+    clock: systemClock,
+  })
+}
+
+function urlOf(config: Config): string {
+  // What a gateway listens on everywhere is reached on this machine.
+  const host = config.httpHost === '0.0.0.0' || config.httpHost === '::' ? '127.0.0.1' : config.httpHost
+  return `http://${host.includes(':') ? `[${host}]` : host}:${config.httpPort}`
+}
+
+function secondsOf(text: string): number {
+  const seconds = Number(text)
+  if (!(seconds >= 0 && seconds <= 3600))
+    throw new InvalidArgumentError('It must be a number from 0 to 3600.')
+  return seconds
+}

@@ -1,0 +1,8 @@
+import { writeFileSync } from 'node:fs'
+import { renderConfigDocs } from '../config.ts'
+import { renderErrorDocs } from '../error-tables.ts'
+
+// `npm run docs`: writes the references that are made from tables; tests check that they are current.
+const docs = new URL('../../../../docs/', import.meta.url)
+writeFileSync(new URL('config.md', docs), renderConfigDocs())
+writeFileSync(new URL('errors.md', docs), renderErrorDocs())

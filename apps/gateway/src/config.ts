@@ -1,0 +1,513 @@
+import { EclusaError } from '@eclusa/kernel'
+import { gatewayErrors } from './errors.ts'
+
+/** Where engines connect unless told otherwise. */
+export const WHATSAPP_URL = 'wss://web.whatsapp.com/ws/chat'
+
+interface EntryBase {
+  readonly env: string
+  readonly doc: string
+}
+/** Milliseconds when the name ends in `_MS`. */
+interface IntegerEntry extends EntryBase {
+  readonly kind: 'integer'
+  readonly default: number
+  readonly min: number
+  readonly max: number
+}
+interface TextEntry extends EntryBase {
+  readonly kind: 'text'
+  readonly default: string
+}
+interface SwitchEntry extends EntryBase {
+  readonly kind: 'switch'
+  readonly default: boolean
+}
+interface ChoiceEntry extends EntryBase {
+  readonly kind: 'choice'
+  readonly default: string
+  readonly choices: readonly string[]
+}
+interface SecretEntry extends EntryBase {
+  readonly kind: 'secret'
+  readonly default: null
+  readonly secret: true
+}
+type Entry = IntegerEntry | TextEntry | SwitchEntry | ChoiceEntry | SecretEntry
+
+/** Longest setting of a duration: 24 days, which is also the longest a timer can wait. */
+const MAX_MS = 2_073_600_000
+
+/** Every setting there is. The reference in docs/config.md is made from this table. */
+const configTable = {
+  dataDir: {
+    env: 'ECLUSA_DATA_DIR',
+    kind: 'text',
+    default: './data',
+    doc: 'Folder of everything the gateway keeps: `eclusa.db` (SQLite) and its lock.',
+  },
+  keyFile: {
+    env: 'ECLUSA_KEY_FILE',
+    kind: 'text',
+    default: '',
+    doc: 'The key that credentials and texts are encrypted with, made on first start. Empty: beside the data folder, as its name and `.key`. Back it up apart from the data: without it the data cannot be opened, and a copy of the data is of no use to a thief.',
+  },
+  httpHost: {
+    env: 'ECLUSA_HTTP_HOST',
+    kind: 'text',
+    default: '127.0.0.1',
+    doc: 'Address the HTTP API listens on. `0.0.0.0` opens it to the network: put TLS in front of it.',
+  },
+  httpPort: {
+    env: 'ECLUSA_HTTP_PORT',
+    kind: 'integer',
+    default: 8080,
+    min: 0,
+    max: 65_535,
+    doc: 'Port of the HTTP API. 0 takes any free port and prints it.',
+  },
+  apiKey: {
+    env: 'ECLUSA_API_KEY',
+    kind: 'secret',
+    default: null,
+    secret: true,
+    doc: 'An operator key of your own, at least 32 characters, for scripted installs. It replaces the one set this way before. Without it, a key is made on first start and shown once. The command line reads its key here too.',
+  },
+  demo: {
+    env: 'ECLUSA_DEMO',
+    kind: 'choice',
+    default: 'auto',
+    choices: ['auto', 'on', 'off'],
+    doc: 'The simulated tenant of the first minute. `auto`: on while no real instance exists, `NODE_ENV` is not `production` and `ECLUSA_WHATSAPP_URL` is WhatsApp itself.',
+  },
+  whatsappUrl: {
+    env: 'ECLUSA_WHATSAPP_URL',
+    kind: 'text',
+    default: 'wss://web.whatsapp.com/ws/chat',
+    doc: 'Where sessions connect. A `ws://` address of this machine is a simulator; anything else must be `wss://`.',
+  },
+  maxInstances: {
+    env: 'ECLUSA_MAX_INSTANCES',
+    kind: 'integer',
+    default: 1000,
+    min: 1,
+    max: 100_000,
+    doc: 'Most instances of all tenants together; one more is refused. Each is held in memory (about 1 kB, and up to 2 MB while its session runs).',
+  },
+  sessionMaxStarting: {
+    env: 'ECLUSA_SESSION_MAX_STARTING',
+    kind: 'integer',
+    default: 8,
+    min: 1,
+    max: 256,
+    doc: 'Sessions that may be connecting at the same time; the others wait their turn. Each costs about 0.3 s of CPU.',
+  },
+  sessionAckTimeoutMs: {
+    env: 'ECLUSA_SESSION_ACK_TIMEOUT_MS',
+    kind: 'integer',
+    default: 20_000,
+    min: 100,
+    max: 600_000,
+    doc: 'Longest wait for the acknowledgement of WhatsApp after a send. Past it the connection is taken for stalled and rebuilt.',
+  },
+  sessionKeepAliveMs: {
+    env: 'ECLUSA_SESSION_KEEP_ALIVE_MS',
+    kind: 'integer',
+    default: 30_000,
+    min: 1_000,
+    max: 300_000,
+    doc: 'Pause between two pings to WhatsApp. A server that stays silent for 5 s more is given up and connected anew.',
+  },
+  pacing: {
+    env: 'ECLUSA_PACING',
+    kind: 'switch',
+    default: true,
+    doc: 'Human pacing of sends: read, think, type. `off` sends at full speed, is logged at boot, and is refused when `NODE_ENV` is `production` unless forced.',
+  },
+  pacingForce: {
+    env: 'ECLUSA_PACING_FORCE',
+    kind: 'switch',
+    default: false,
+    doc: '`on` allows `ECLUSA_PACING=off` in production.',
+  },
+  pacingReadingWpmMin: {
+    env: 'ECLUSA_PACING_READING_WPM_MIN',
+    kind: 'integer',
+    default: 200,
+    min: 1,
+    max: 10_000,
+    doc: 'Slowest reading of the last unread message, in words per minute.',
+  },
+  pacingReadingWpmMax: {
+    env: 'ECLUSA_PACING_READING_WPM_MAX',
+    kind: 'integer',
+    default: 250,
+    min: 1,
+    max: 10_000,
+    doc: 'Fastest reading, in words per minute.',
+  },
+  pacingMaxReadingMs: {
+    env: 'ECLUSA_PACING_MAX_READING_MS',
+    kind: 'integer',
+    default: 60_000,
+    min: 0,
+    max: 600_000,
+    doc: 'Longest reading of one message, however long it is.',
+  },
+  pacingThinkingMinMs: {
+    env: 'ECLUSA_PACING_THINKING_MIN_MS',
+    kind: 'integer',
+    default: 2000,
+    min: 0,
+    max: 600_000,
+    doc: 'Shortest pause between reading and typing.',
+  },
+  pacingThinkingMaxMs: {
+    env: 'ECLUSA_PACING_THINKING_MAX_MS',
+    kind: 'integer',
+    default: 8000,
+    min: 0,
+    max: 600_000,
+    doc: 'Longest pause between reading and typing.',
+  },
+  pacingTypingWpmMin: {
+    env: 'ECLUSA_PACING_TYPING_WPM_MIN',
+    kind: 'integer',
+    default: 40,
+    min: 1,
+    max: 10_000,
+    doc: 'Slowest typing, in words per minute.',
+  },
+  pacingTypingWpmMax: {
+    env: 'ECLUSA_PACING_TYPING_WPM_MAX',
+    kind: 'integer',
+    default: 60,
+    min: 1,
+    max: 10_000,
+    doc: 'Fastest typing, in words per minute.',
+  },
+  pacingMaxTypingMs: {
+    env: 'ECLUSA_PACING_MAX_TYPING_MS',
+    kind: 'integer',
+    default: 30_000,
+    min: 0,
+    max: 600_000,
+    doc: 'Longest typing of one message, however long it is.',
+  },
+  pacingVisibleTypingMinMs: {
+    env: 'ECLUSA_PACING_VISIBLE_TYPING_MIN_MS',
+    kind: 'integer',
+    default: 1000,
+    min: 0,
+    max: 600_000,
+    doc: 'Least time the contact sees "typing…" before the message comes: the lower end of what is drawn.',
+  },
+  pacingVisibleTypingMaxMs: {
+    env: 'ECLUSA_PACING_VISIBLE_TYPING_MAX_MS',
+    kind: 'integer',
+    default: 3000,
+    min: 0,
+    max: 600_000,
+    doc: 'The upper end of that.',
+  },
+  pacingBetweenMinMs: {
+    env: 'ECLUSA_PACING_BETWEEN_MIN_MS',
+    kind: 'integer',
+    default: 500,
+    min: 0,
+    max: 600_000,
+    doc: 'Shortest pause between two messages of one chat.',
+  },
+  pacingBetweenMaxMs: {
+    env: 'ECLUSA_PACING_BETWEEN_MAX_MS',
+    kind: 'integer',
+    default: 2000,
+    min: 0,
+    max: 600_000,
+    doc: 'Longest pause between two messages of one chat.',
+  },
+  queueExpireAfterMs: {
+    env: 'ECLUSA_QUEUE_EXPIRE_AFTER_MS',
+    kind: 'integer',
+    default: 86_400_000,
+    min: 1000,
+    max: MAX_MS,
+    doc: 'A message that waited longer than this fails with `QUEUE_MESSAGE_EXPIRED`.',
+  },
+  queueSweepEveryMs: {
+    env: 'ECLUSA_QUEUE_SWEEP_EVERY_MS',
+    kind: 'integer',
+    default: 1_800_000,
+    min: 1000,
+    max: MAX_MS,
+    doc: 'Pause between two sweeps of the queue, which expire, rescue and delete.',
+  },
+  queueKeepFailedForMs: {
+    env: 'ECLUSA_QUEUE_KEEP_FAILED_FOR_MS',
+    kind: 'integer',
+    default: 3_600_000,
+    min: 0,
+    max: MAX_MS,
+    doc: 'How long the row of a failed message stays in the queue table, with its text, before a sweep removes it.',
+  },
+  queueKeepTerminalForMs: {
+    env: 'ECLUSA_QUEUE_KEEP_TERMINAL_FOR_MS',
+    kind: 'integer',
+    default: 259_200_000,
+    min: 1000,
+    max: MAX_MS,
+    doc: 'How long the state of a finished message can be asked for, from its last change; then it is `MESSAGE_FORGOTTEN`.',
+  },
+  eventsKeepForMs: {
+    env: 'ECLUSA_EVENTS_KEEP_FOR_MS',
+    kind: 'integer',
+    default: 259_200_000,
+    min: 60_000,
+    max: MAX_MS,
+    doc: 'How long events can be replayed.',
+  },
+  eventsMaxStreams: {
+    env: 'ECLUSA_EVENTS_MAX_STREAMS',
+    kind: 'integer',
+    default: 100,
+    min: 1,
+    max: 10_000,
+    doc: 'Event streams served at once; one more is refused. Each may hold 1 MiB unsent.',
+  },
+  logLevel: {
+    env: 'ECLUSA_LOG_LEVEL',
+    kind: 'choice',
+    default: 'info',
+    choices: ['debug', 'info', 'warn', 'error', 'silent'],
+    doc: 'Lines below this level are not written. `info` is for operators, `debug` for us.',
+  },
+  logFormat: {
+    env: 'ECLUSA_LOG_FORMAT',
+    kind: 'choice',
+    default: 'auto',
+    choices: ['auto', 'json', 'pretty'],
+    doc: '`auto`: pretty on a terminal, JSON lines otherwise.',
+  },
+} as const satisfies Readonly<Record<string, Entry>>
+
+type ConfigTable = typeof configTable
+type ValueOf<E extends Entry> = E extends IntegerEntry
+  ? number
+  : E extends SwitchEntry
+    ? boolean
+    : E extends ChoiceEntry
+      ? E['choices'][number]
+      : E extends SecretEntry
+        ? string | null
+        : string
+
+/** Every setting with its value, and whether this is a production machine (`NODE_ENV=production`). Frozen. */
+export type Config = { readonly [Name in keyof ConfigTable]: ValueOf<ConfigTable[Name]> } & {
+  readonly production: boolean
+}
+
+/**
+ * The configuration of this process; the only reader of `process.env`. All faults are told at once.
+ * @throws GATEWAY_CONFIG_REFUSED, whose message has one line per fault (never the value of a secret)
+ */
+export function loadConfig(env: Readonly<Record<string, string | undefined>> = process.env): Config {
+  const faults = unknownNames(env)
+  const values: Record<string, string | number | boolean | null> = {
+    production: env['NODE_ENV'] === 'production',
+  }
+  for (const [name, entry] of entries()) {
+    const text = env[entry.env]
+    // An empty variable is how compose files and shells say "not set".
+    if (text === undefined || text === '') {
+      values[name] = entry.default
+      continue
+    }
+    const parsed = parseValue(entry, text)
+    if ('fault' in parsed) faults.push(`${entry.env} ${parsed.fault}`)
+    else values[name] = parsed.value
+  }
+  // Relations are only judged between values that are right on their own.
+  const config = Object.freeze(values) as unknown as Config
+  if (faults.length === 0) faults.push(...brokenRelations(config))
+  if (faults.length > 0) {
+    throw new EclusaError(gatewayErrors.CONFIG_REFUSED, {
+      message: ['The configuration is refused:', ...faults.map((fault) => `  ${fault}`)].join('\n'),
+      details: { faults },
+    })
+  }
+  return config
+}
+
+/** The reference of all settings as Markdown: the text of docs/config.md. */
+export function renderConfigDocs(): string {
+  const rows = entries().map(
+    ([, entry]) => `| \`${entry.env}\` | ${rangeOf(entry)} | ${defaultOf(entry)} | ${entry.doc} |`,
+  )
+  return [
+    '# Settings',
+    '',
+    'Made from the table in `apps/gateway/src/config.ts`; do not edit. All settings are environment variables, read',
+    'once at start. A name that begins with `ECLUSA_` and is not below is refused, so that a slip of the pen is found.',
+    '',
+    '| variable | values | default | meaning |',
+    '|---|---|---|---|',
+    ...rows,
+    '',
+    'Beside these, `NODE_ENV=production` turns the demo off and refuses `ECLUSA_PACING=off`.',
+    '',
+  ].join('\n')
+}
+
+/** Whether an address of WhatsApp is on this machine, and so a simulator that may be trusted with a key of its own. */
+export function isSimulatorUrl(url: string): boolean {
+  // Not asked of the session package: the command line reads this file too, and need not load an engine for it.
+  const { protocol, hostname } = URL.parse(url) ?? { protocol: '', hostname: '' }
+  return protocol === 'ws:' && /^(?:localhost|\[::1\]|127(?:\.\d{1,3}){3})$/.test(hostname)
+}
+
+function entries(): [string, Entry][] {
+  return Object.entries<Entry>(configTable)
+}
+
+function unknownNames(env: Readonly<Record<string, string | undefined>>): string[] {
+  const known = entries().map(([, entry]) => entry.env)
+  return Object.keys(env)
+    .filter((name) => name.startsWith('ECLUSA_') && !known.includes(name))
+    .toSorted()
+    .map((name) => `${name} is not a setting; the nearest one is ${nearest(name, known)}`)
+}
+
+type Parsed = { readonly value: string | number | boolean } | { readonly fault: string }
+
+function parseValue(entry: Entry, text: string): Parsed {
+  switch (entry.kind) {
+    case 'integer': {
+      const value = /^\d{1,15}$/.test(text) ? Number(text) : Number.NaN
+      if (value >= entry.min && value <= entry.max) return { value }
+      return { fault: `must be a whole number from ${entry.min} to ${entry.max}` }
+    }
+    case 'switch':
+      if (text === 'on' || text === 'off') return { value: text === 'on' }
+      return { fault: 'must be "on" or "off"' }
+    case 'choice':
+      if (entry.choices.includes(text)) return { value: text }
+      return { fault: `must be one of ${entry.choices.join(', ')}` }
+    case 'secret':
+      if (text.length < 32)
+        return { fault: 'must have at least 32 characters: try `openssl rand -base64 32`' }
+      if (!/^[\x21-\x7e]+$/.test(text))
+        return { fault: 'must be of printable ASCII characters without spaces' }
+      if (isKnownSecret(text)) return { fault: 'is a well-known default: try `openssl rand -base64 32`' }
+      return { value: text }
+    case 'text':
+      return { value: text }
+    default:
+      return entry satisfies never
+  }
+}
+
+function brokenRelations(config: Config): string[] {
+  const faults: string[] = []
+  const ordered = [
+    ['pacingReadingWpmMin', 'pacingReadingWpmMax'],
+    ['pacingThinkingMinMs', 'pacingThinkingMaxMs'],
+    ['pacingTypingWpmMin', 'pacingTypingWpmMax'],
+    ['pacingVisibleTypingMinMs', 'pacingVisibleTypingMaxMs'],
+    ['pacingBetweenMinMs', 'pacingBetweenMaxMs'],
+  ] as const
+  for (const [low, high] of ordered) {
+    if (config[low] > config[high]) {
+      faults.push(
+        `${configTable[low].env} (${config[low]}) must not be above ${configTable[high].env} (${config[high]})`,
+      )
+    }
+  }
+  if (!config.pacing && config.production && !config.pacingForce) {
+    faults.push(
+      'ECLUSA_PACING=off is refused when NODE_ENV is production: leave it out, or set ECLUSA_PACING_FORCE=on',
+    )
+  }
+  const url = URL.parse(config.whatsappUrl)
+  if (url === null || (url.protocol !== 'wss:' && !isSimulatorUrl(config.whatsappUrl))) {
+    faults.push(
+      'ECLUSA_WHATSAPP_URL must be a wss:// address, or a ws:// address of this machine (a simulator)',
+    )
+  }
+  if (config.demo === 'on' && config.whatsappUrl !== WHATSAPP_URL) {
+    faults.push(
+      'ECLUSA_DEMO=on brings its own simulator: leave out ECLUSA_WHATSAPP_URL, or set ECLUSA_DEMO=off',
+    )
+  }
+  return faults
+}
+
+/**
+ * Keys out of other projects' sample files and docs, and keys put together from the words of such samples
+ * ("change-me-change-me-…"): whoever scans for open gateways tries these first.
+ */
+function isKnownSecret(text: string): boolean {
+  const plain = text.toLowerCase().replaceAll(/[^a-z0-9]/g, '')
+  if (PUBLISHED_SECRETS.includes(plain)) return true
+  return /^(?:admin|api|change|changeit|default|example|key|me|my|password|please|replace|sample|secret|super|this|token|your)+$/.test(
+    plain,
+  )
+}
+
+// From research on peers: Evolution API's `.env.example`, WPPConnect's default secret.
+const PUBLISHED_SECRETS = [
+  '429683c4c977415caafcce10f7d57e11',
+  'thisismysecuretoken',
+  'thisismysecuretokenthisismysecuretoken',
+]
+
+function nearest(name: string, known: readonly string[]): string {
+  const [best] = known
+    .map((candidate) => ({ candidate, distance: editDistance(name, candidate) }))
+    .toSorted((a, b) => a.distance - b.distance)
+  return best?.candidate ?? ''
+}
+
+/** Levenshtein: how many letters to put in, take out or change. */
+function editDistance(a: string, b: string): number {
+  let above = Array.from({ length: b.length + 1 }, (_, column) => column)
+  for (let row = 1; row <= a.length; row++) {
+    const line = [row]
+    for (let column = 1; column <= b.length; column++) {
+      const swap = (above[column - 1] ?? 0) + (a[row - 1] === b[column - 1] ? 0 : 1)
+      line.push(Math.min(swap, (above[column] ?? 0) + 1, (line[column - 1] ?? 0) + 1))
+    }
+    above = line
+  }
+  return above[b.length] ?? 0
+}
+
+function rangeOf(entry: Entry): string {
+  switch (entry.kind) {
+    case 'integer':
+      return `${entry.min} to ${entry.max}`
+    case 'switch':
+      return '`on`, `off`'
+    case 'choice':
+      return entry.choices.map((choice) => `\`${choice}\``).join(', ')
+    case 'secret':
+      return '32 characters or more'
+    case 'text':
+      return 'text'
+    default:
+      return entry satisfies never
+  }
+}
+
+function defaultOf(entry: Entry): string {
+  if (entry.default === null) return 'none'
+  if (typeof entry.default === 'boolean') return entry.default ? '`on`' : '`off`'
+  if (typeof entry.default === 'number' && entry.env.endsWith('_MS'))
+    return `\`${entry.default}\` (${spoken(entry.default)})`
+  return `\`${entry.default}\``
+}
+
+function spoken(ms: number): string {
+  if (ms >= 3_600_000) return `${ms / 3_600_000} h`
+  if (ms >= 60_000) return `${ms / 60_000} min`
+  return `${ms / 1000} s`
+}

@@ -1,0 +1,126 @@
+import { defineErrors, type ErrorKind } from '@eclusa/kernel'
+
+type GatewayErrorName =
+  | 'ADDRESS_IN_USE'
+  | 'BAD_REQUEST'
+  | 'BODY_TOO_LARGE'
+  | 'BROKEN_JSON'
+  | 'CONFIG_REFUSED'
+  | 'FORBIDDEN'
+  | 'INSTANCE_UNKNOWN'
+  | 'INTERNAL'
+  | 'NOT_ACCEPTABLE'
+  | 'NOT_READY'
+  | 'NO_QR'
+  | 'NO_SUCH_ROUTE'
+  | 'SIMULATION_OVER'
+  | 'SIMULATOR_FAILED'
+  | 'STOPPING'
+  | 'TOO_MANY_INSTANCES'
+  | 'TOO_MANY_STREAMS'
+  | 'UNAUTHORIZED'
+  | 'UNSUPPORTED_MEDIA_TYPE'
+
+export const gatewayErrors: Readonly<Record<GatewayErrorName, ErrorKind>> = defineErrors('GATEWAY', {
+  ADDRESS_IN_USE: {
+    status: 500,
+    retry: 'never',
+    delivered: 'no',
+    message: 'Another program already listens on this address: set ECLUSA_HTTP_PORT to a free port',
+  },
+  BAD_REQUEST: {
+    status: 400,
+    retry: 'never',
+    delivered: 'no',
+    message: 'The request is not of the right form',
+  },
+  BODY_TOO_LARGE: {
+    status: 413,
+    retry: 'never',
+    delivered: 'no',
+    message: 'The body is larger than 512 KiB',
+  },
+  BROKEN_JSON: { status: 400, retry: 'never', delivered: 'no', message: 'The body is not valid JSON' },
+  CONFIG_REFUSED: { status: 500, retry: 'never', delivered: 'no', message: 'The configuration is refused' },
+  FORBIDDEN: { status: 403, retry: 'never', delivered: 'no', message: 'This key may not do that' },
+  INSTANCE_UNKNOWN: {
+    status: 404,
+    retry: 'never',
+    delivered: 'no',
+    message: 'There is no instance with this id',
+  },
+  INTERNAL: {
+    status: 500,
+    retry: 'later',
+    delivered: 'unknown',
+    message: 'Something in the gateway failed; its log has the details under this request id',
+  },
+  NOT_ACCEPTABLE: {
+    status: 406,
+    retry: 'never',
+    delivered: 'no',
+    message: 'A QR code comes as image/svg+xml, image/png or application/json: name one in Accept',
+  },
+  NOT_READY: {
+    status: 503,
+    retry: 'later',
+    delivered: 'no',
+    message: 'The gateway cannot store anything just now',
+  },
+  NO_QR: { status: 404, retry: 'later', delivered: 'no', message: 'There is no QR code to show just now' },
+  NO_SUCH_ROUTE: {
+    status: 404,
+    retry: 'never',
+    delivered: 'no',
+    message: 'There is nothing at this address',
+  },
+  SIMULATION_OVER: {
+    status: 409,
+    retry: 'never',
+    delivered: 'no',
+    message: 'This instance belongs to the simulated tenant, and the simulator is not running',
+  },
+  SIMULATOR_FAILED: {
+    status: 500,
+    retry: 'later',
+    delivered: 'no',
+    message: 'The simulator of the first minute did not do what was asked of it',
+  },
+  STOPPING: { status: 503, retry: 'later', delivered: 'no', message: 'The gateway is stopping' },
+  TOO_MANY_INSTANCES: {
+    status: 409,
+    retry: 'never',
+    delivered: 'no',
+    message:
+      'The most instances this gateway may hold exist already: delete one, or raise ECLUSA_MAX_INSTANCES',
+  },
+  TOO_MANY_STREAMS: {
+    status: 429,
+    retry: 'later',
+    delivered: 'no',
+    message:
+      'The most event streams this gateway serves at once are open: close one, or raise ECLUSA_EVENTS_MAX_STREAMS',
+  },
+  UNAUTHORIZED: {
+    status: 401,
+    retry: 'never',
+    delivered: 'no',
+    message: 'A valid API key is needed: send the header "Authorization: Bearer <key>"',
+  },
+  UNSUPPORTED_MEDIA_TYPE: {
+    status: 415,
+    retry: 'never',
+    delivered: 'no',
+    message: 'A body must be JSON: send the header "Content-Type: application/json"',
+  },
+})
+
+/** What is said of a message whose tombstone was swept, and of one that never was: the two look alike from here. */
+export const messageErrors: Readonly<Record<'FORGOTTEN', ErrorKind>> = defineErrors('MESSAGE', {
+  FORGOTTEN: {
+    status: 404,
+    retry: 'never',
+    delivered: 'unknown',
+    message: 'No message has this id, or its state was forgotten after the time it is kept',
+  },
+})

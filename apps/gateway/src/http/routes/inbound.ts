@@ -1,0 +1,46 @@
+import { z } from 'zod'
+import { instanceOf, instanceParams } from '../inputs.ts'
+import type { HttpPorts, HttpServer } from '../server.ts'
+
+const MAX_PAGE = 500
+
+const query = z.strictObject({
+  /** The `next` of the page before, or the id of the last message seen; without it, from the oldest on. */
+  after: z.coerce.number('must be a whole number').int('must be a whole number').min(0).default(0),
+  limit: z.coerce
+    .number('must be a whole number')
+    .int('must be a whole number')
+    .min(1)
+    .max(MAX_PAGE)
+    .default(100),
+})
+
+const page = z.object({
+  items: z.array(
+    z.object({
+      id: z.number(),
+      from: z.string(),
+      text: z.string().nullable(),
+      waMessageId: z.string(),
+      receivedAt: z.iso.datetime(),
+    }),
+  ),
+  next: z.number().nullable(),
+})
+
+/** What contacts wrote, oldest first. */
+export async function inboundRoutes(http: HttpServer, ports: HttpPorts): Promise<void> {
+  http.get(
+    '/instances/:id/inbound',
+    { schema: { params: instanceParams, querystring: query, response: { 200: page } } },
+    async (request) => {
+      const { id } = instanceOf(request, ports.instances)
+      const { after, limit } = request.query
+      const { items, next } = await ports.journal.list({ instance: id, after, limit })
+      return {
+        items: items.map((item) => ({ ...item, receivedAt: new Date(item.receivedAt).toISOString() })),
+        next,
+      }
+    },
+  )
+}

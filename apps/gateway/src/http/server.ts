@@ -1,0 +1,125 @@
+import { type Clock, EclusaError, KIB, type Logger, randomBase32 } from '@eclusa/kernel'
+import type { Outbox } from '@eclusa/queue'
+import type { InboundJournal } from '@eclusa/session'
+import Fastify, {
+  type FastifyBaseLogger,
+  type FastifyInstance,
+  type RawReplyDefaultExpression,
+  type RawRequestDefaultExpression,
+  type RawServerDefault,
+} from 'fastify'
+import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
+import { gatewayErrors } from '../errors.ts'
+import type { EventStreams } from '../events/event-streams.ts'
+import type { Instances } from '../instances/instances.ts'
+import type { ApiKeys } from '../keys/api-keys.ts'
+import type { ReadyProbe } from '../ready-probe-store.ts'
+import { requireKey } from './auth.ts'
+import { problemOf, toEclusaError } from './problem.ts'
+import { eventRoutes } from './routes/events.ts'
+import { healthRoutes } from './routes/health.ts'
+import { inboundRoutes } from './routes/inbound.ts'
+import { instanceRoutes } from './routes/instances.ts'
+import { messageRoutes } from './routes/messages.ts'
+
+/** What the routes speak to. */
+export interface HttpPorts {
+  readonly keys: ApiKeys
+  readonly instances: Instances
+  readonly outbox: Outbox
+  readonly journal: InboundJournal
+  readonly streams: EventStreams
+  readonly ready: ReadyProbe
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+export type HttpServer = FastifyInstance<
+  RawServerDefault,
+  RawRequestDefaultExpression,
+  RawReplyDefaultExpression,
+  FastifyBaseLogger,
+  ZodTypeProvider
+>
+
+/** A text of 65,536 UTF-16 code units is at most 393,216 bytes of JSON, when each is written as an escape of 6 bytes. */
+const MAX_BODY_BYTES = 512 * KIB
+const MAX_HEADER_BYTES = 16 * KIB
+const MAX_CONNECTIONS = 1000
+const REQUEST_TIMEOUT_MS = 15_000
+
+/** The HTTP API, not yet listening. */
+export async function buildHttp(ports: HttpPorts): Promise<HttpServer> {
+  const http = Fastify({
+    bodyLimit: MAX_BODY_BYTES,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    http: { maxHeaderSize: MAX_HEADER_BYTES },
+    // Requests under way finish; connections kept alive for later ones do not hold up the stop.
+    forceCloseConnections: 'idle',
+    // Proxies are not believed about who calls: nothing here depends on the caller's address.
+    trustProxy: false,
+    genReqId: () => `req_${randomBase32(12)}`,
+    routerOptions: { maxParamLength: 200 },
+  }).withTypeProvider<ZodTypeProvider>()
+  http.server.maxConnections = MAX_CONNECTIONS
+  http.setValidatorCompiler(validatorCompiler)
+  http.setSerializerCompiler(serializerCompiler)
+  acceptJsonOnly(http)
+  http.decorateRequest('scope', null)
+
+  http.addHook('onRequest', async (request, reply) => {
+    reply.header('x-request-id', request.id)
+    reply.header('x-content-type-options', 'nosniff')
+    reply.header('cache-control', 'no-store')
+    reply.header('content-security-policy', "default-src 'none'; frame-ancestors 'none'")
+    reply.header('referrer-policy', 'no-referrer')
+  })
+  http.addHook('onResponse', async (request, reply) => {
+    const durMs = Math.round(reply.elapsedTime)
+    const route = `${request.method} ${request.routeOptions.url ?? '(unknown)'}`
+    ports.log.debug({ requestId: request.id, route, status: reply.statusCode, durMs }, 'request answered')
+  })
+  http.setErrorHandler(async (thrown, request, reply) => {
+    const error = toEclusaError(thrown)
+    if (error.status >= 500) {
+      const route = `${request.method} ${request.routeOptions.url ?? '(unknown)'}`
+      ports.log.error({ requestId: request.id, route, code: error.code, err: error }, 'a request failed')
+    }
+    if (error.status === 401) reply.header('www-authenticate', 'Bearer')
+    if (error.retry === 'later' && error.status >= 429) reply.header('retry-after', '5')
+    return reply
+      .code(error.status)
+      .type('application/problem+json; charset=utf-8')
+      .serializer(JSON.stringify)
+      .send(problemOf(error, request.id))
+  })
+  http.setNotFoundHandler(() => {
+    throw new EclusaError(gatewayErrors.NO_SUCH_ROUTE)
+  })
+
+  await http.register(healthRoutes, ports)
+  await http.register(
+    async (v1) => {
+      v1.addHook('onRequest', requireKey(ports.keys))
+      await v1.register(instanceRoutes, ports)
+      await v1.register(messageRoutes, ports)
+      await v1.register(inboundRoutes, ports)
+      await v1.register(eventRoutes, ports)
+    },
+    { prefix: '/v1' },
+  )
+  return http
+}
+
+/**
+ * JSON is the only kind of body. An empty one is none at all: many clients send the header with every POST, also
+ * where there is nothing to say.
+ */
+function acceptJsonOnly(http: HttpServer): void {
+  http.removeAllContentTypeParsers()
+  const parseJson = http.getDefaultJsonParser('error', 'error')
+  http.addContentTypeParser('application/json', { parseAs: 'string' }, (request, body, done) => {
+    if (body.length === 0) done(null, undefined)
+    else void parseJson(request, body as string, done)
+  })
+}

@@ -1,0 +1,250 @@
+import assert from 'node:assert/strict'
+import { test, type TestContext } from 'node:test'
+import {
+  type Clock,
+  EclusaError,
+  type InstanceId,
+  silentLogger,
+  systemClock,
+  type TenantId,
+} from '@eclusa/kernel'
+import { ManualClock, settle, until } from '@eclusa/kernel/test-kit'
+import { type Database, EventLog } from '@eclusa/storage'
+import { openTestDatabase, testSealer } from '@eclusa/storage/test-kit'
+import { EventStreams, type StreamSink } from '../src/events/event-streams.ts'
+import { EventTail } from '../src/events/event-tail.ts'
+
+const acme = 'acme' as TenantId
+const other = 'other' as TenantId
+const instance = 'ins_00000000000000000000' as InstanceId
+
+/** A client that takes what it is given, or, when `stalled`, nothing. */
+class TestSink implements StreamSink {
+  text = ''
+  closed: 'no' | 'ended' | 'destroyed' = 'no'
+  stalled = false
+  #held: (() => void)[] = []
+  #heldBytes = 0
+
+  write(text: string, onFlushed: () => void): void {
+    this.text += text
+    if (this.stalled) {
+      this.#held.push(onFlushed)
+      this.#heldBytes += Buffer.byteLength(text)
+    } else setImmediate(onFlushed)
+  }
+  unsentBytes(): number {
+    return this.#heldBytes
+  }
+  release(): void {
+    this.stalled = false
+    this.#heldBytes = 0
+    for (const onFlushed of this.#held.splice(0)) onFlushed()
+  }
+  end(): void {
+    this.closed = 'ended'
+  }
+  destroy(): void {
+    this.closed = 'destroyed'
+  }
+  get ids(): number[] {
+    return [...this.text.matchAll(/^id: (\d+)$/gm)].map((match) => Number(match[1]))
+  }
+}
+
+interface World {
+  readonly database: Database
+  readonly eventLog: EventLog
+  readonly streams: EventStreams
+  readonly log: (count: number, tenant?: TenantId, text?: string) => Promise<void>
+}
+
+async function world(
+  t: TestContext,
+  options: { readonly maxStreams?: number; readonly clock?: Clock; readonly maxUnsentBytes?: number } = {},
+): Promise<World> {
+  const clock = options.clock ?? systemClock
+  const { database } = await openTestDatabase(t, [])
+  const eventLog = new EventLog({ database, sealer: testSealer(), clock })
+  const tail = new EventTail({ eventLog, database, log: silentLogger })
+  const streams = new EventStreams({
+    eventLog,
+    tail,
+    clock,
+    log: silentLogger,
+    maxStreams: options.maxStreams ?? 10,
+    ...(options.maxUnsentBytes === undefined ? {} : { maxUnsentBytes: options.maxUnsentBytes }),
+  })
+  t.after(() => {
+    streams.stop()
+    tail.stop()
+  })
+  return {
+    database,
+    eventLog,
+    streams,
+    async log(count, tenant = acme, text = 'x') {
+      await Promise.all(
+        Array.from({ length: count }, () =>
+          database.write([eventLog.append({ tenant, instance, type: 'outbound.sent', payload: { text } })]),
+        ),
+      )
+    },
+  }
+}
+
+test('a stream without a cursor begins now; one with a cursor replays what came after it, then goes on live', async (t) => {
+  const { streams, log } = await world(t)
+  await log(5)
+  const fresh = new TestSink()
+  const replaying = new TestSink()
+  streams.open(fresh, { after: null })
+  streams.open(replaying, { after: 2 })
+  await until(() => replaying.ids.length === 3, 'the replay')
+  await log(2)
+  await until(() => replaying.ids.length === 5 && fresh.ids.length === 2, 'the live events')
+  assert.deepEqual(replaying.ids, [3, 4, 5, 6, 7])
+  assert.deepEqual(fresh.ids, [6, 7])
+})
+
+test('a long replay under writes has every event once and in order', async (t) => {
+  const { streams, log } = await world(t)
+  await log(550)
+  const sink = new TestSink()
+  streams.open(sink, { after: 0 })
+  for (let round = 0; round < 20; round++) await log(25)
+  await until(() => sink.ids.length >= 1050, 'all events')
+  assert.deepEqual(
+    sink.ids,
+    Array.from({ length: 1050 }, (_, index) => index + 1),
+  )
+})
+
+test('an event is one SSE message with id, type, time, tenant, instance and payload', async (t) => {
+  const { streams, log } = await world(t)
+  await log(1, acme, 'line\nend')
+  const sink = new TestSink()
+  streams.open(sink, { after: 0 })
+  await until(() => sink.ids.length === 1, 'the event')
+  const block = sink.text.split('\n\n').find((part) => part.startsWith('id: 1')) ?? ''
+  const [id, type, data, ...rest] = block.split('\n')
+  assert.deepEqual([id, type, rest], ['id: 1', 'event: outbound.sent', []])
+  const body = JSON.parse((data ?? '').replace(/^data: /, '')) as Record<string, unknown>
+  assert.equal(body['id'], 1)
+  assert.equal(body['tenant'], 'acme')
+  assert.equal(body['instance'], instance)
+  assert.deepEqual(body['payload'], { text: 'line\nend' })
+  assert.ok(!Number.isNaN(Date.parse(String(body['at']))))
+})
+
+test('a tenant sees its own events only, in replay and live', async (t) => {
+  const { streams, log } = await world(t)
+  await log(1, acme)
+  await log(2, other)
+  const sink = new TestSink()
+  streams.open(sink, { after: 0, tenant: acme })
+  await until(() => sink.ids.length === 1, 'the replay')
+  await log(2, other)
+  await log(1, acme)
+  await until(() => sink.ids.length === 2, 'the live event')
+  assert.deepEqual(sink.ids, [1, 6])
+})
+
+test('a live client with more than 256 events unsent gets resync and is closed; others are not disturbed', async (t) => {
+  const { streams, log } = await world(t)
+  const slow = new TestSink()
+  const fast = new TestSink()
+  streams.open(slow, { after: null })
+  streams.open(fast, { after: null })
+  await settle(20)
+  await log(1)
+  await until(() => slow.ids.length === 1 && fast.ids.length === 1, 'both live')
+  slow.stalled = true
+  await log(300)
+  await until(() => fast.ids.length === 301, 'the fast one has all')
+  assert.equal(slow.closed, 'ended')
+  assert.match(slow.text, /event: resync\ndata: \{"id":\d+,"why":"the client reads too slowly"\}\n\n$/)
+  assert.ok(slow.ids.length <= 258, `${slow.ids.length} events were handed to it`)
+  assert.equal(fast.closed, 'no')
+  assert.equal(streams.count, 1)
+})
+
+test('a live client with too many bytes unsent is closed as well', async (t) => {
+  const { streams, log } = await world(t, { maxUnsentBytes: 10_000 })
+  const sink = new TestSink()
+  streams.open(sink, { after: null })
+  await settle(20)
+  await log(1)
+  await until(() => sink.ids.length === 1, 'live')
+  sink.stalled = true
+  await log(20, acme, 'x'.repeat(1000))
+  await until(() => sink.closed === 'ended', 'it is closed')
+  assert.ok(sink.ids.length < 15)
+})
+
+test('a replay waits for its client and drops it after 30 s without progress', async (t) => {
+  const clock = new ManualClock()
+  const { streams, log } = await world(t, { clock })
+  await log(500)
+  const sink = new TestSink()
+  sink.stalled = true
+  streams.open(sink, { after: 0 })
+  await until(() => sink.ids.length === 100, 'one batch')
+  await settle(20)
+  assert.equal(sink.ids.length, 100)
+  sink.release()
+  sink.stalled = true
+  await until(() => sink.ids.length === 200, 'the next batch')
+  await clock.tick(30_000)
+  assert.equal(sink.closed, 'ended')
+  await clock.tick(5000)
+  assert.equal(sink.closed, 'destroyed')
+  assert.equal(streams.count, 0)
+})
+
+test('a cursor of the future, or before what is kept, is told by resync', async (t) => {
+  const { streams, log, database } = await world(t)
+  await log(5)
+  await database.write([{ sql: 'delete from "Event" where seq <= 3', params: [] }])
+  const future = new TestSink()
+  const past = new TestSink()
+  streams.open(future, { after: 99 })
+  streams.open(past, { after: 1 })
+  await until(() => past.ids.length === 2 && future.text.includes('resync'), 'both told')
+  assert.match(past.text, /event: resync\ndata: \{"id":1,/)
+  assert.match(future.text, /event: resync\ndata: \{"id":5,/)
+  await log(1)
+  await until(() => future.ids.length === 1, 'it goes on from now')
+})
+
+test('a sign of life goes out every 15 s while nothing happens, and no timer is left at the end', async (t) => {
+  const clock = new ManualClock()
+  const { streams } = await world(t, { clock })
+  const sink = new TestSink()
+  const gone = streams.open(sink, { after: null })
+  await settle(20)
+  await clock.tick(45_000)
+  assert.equal(sink.text.match(/: heartbeat/g)?.length, 3)
+  gone()
+  await clock.tick(15_000)
+  assert.equal(clock.pendingTimers, 0)
+  assert.equal(sink.text.match(/: heartbeat/g)?.length, 3)
+})
+
+test('one stream too many is refused; stopping ends all and refuses new ones', async (t) => {
+  const { streams } = await world(t, { maxStreams: 2 })
+  const sinks = [new TestSink(), new TestSink()]
+  for (const sink of sinks) streams.open(sink, { after: null })
+  const refuses = (code: string): void =>
+    assert.throws(
+      () => streams.open(new TestSink(), { after: null }),
+      (error) => error instanceof EclusaError && error.code === code,
+    )
+  refuses('GATEWAY_TOO_MANY_STREAMS')
+  streams.stop()
+  assert.deepEqual(
+    sinks.map((sink) => sink.closed),
+    ['ended', 'ended'],
+  )
+  refuses('GATEWAY_STOPPING')
+})

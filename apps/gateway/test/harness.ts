@@ -1,0 +1,90 @@
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { TestContext } from 'node:test'
+import { type App, startApp } from '../src/app.ts'
+import { loadConfig } from '../src/config.ts'
+import { Terminal } from '../src/terminal.ts'
+
+export const KEY = 'f3b1-0c9a-77aa-4d52-8f60-19c2-e5d4-a1b0'
+
+export interface TestGateway {
+  readonly app: App
+  /** The folder with the data and the key file, removed after the test. */
+  readonly folder: string
+  /** A call with the operator's key. */
+  call(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>
+  /** A call with exactly these headers and this body. */
+  raw(method: string, path: string, headers: Record<string, string>, body?: string): Promise<Answer>
+}
+
+export interface Answer {
+  readonly status: number
+  readonly headers: Headers
+  readonly text: string
+  readonly body: Record<string, unknown>
+}
+
+/** A whole gateway on a free port and a database of its own; it ends with the test. Nothing reaches a network. */
+export async function startGateway(t: TestContext, env: Record<string, string> = {}): Promise<TestGateway> {
+  const folder = mkdtempSync(join(tmpdir(), 'eclusa-gateway-'))
+  const config = loadConfig({
+    ECLUSA_DATA_DIR: join(folder, 'data'),
+    ECLUSA_HTTP_PORT: '0',
+    ECLUSA_API_KEY: KEY,
+    ECLUSA_DEMO: 'off',
+    ECLUSA_PACING: 'off',
+    ECLUSA_LOG_LEVEL: 'silent',
+    // Nobody listens there: what is started keeps trying, and nothing leaves this machine.
+    ECLUSA_WHATSAPP_URL: 'ws://127.0.0.1:9/ws/chat',
+    ...env,
+  })
+  const terminal = new Terminal({ isTTY: false, write: () => {}, size: () => ({ columns: 80, rows: 24 }) })
+  const app = await startApp({ config, terminal })
+  t.after(async () => {
+    await app.stop()
+    rmSync(folder, { recursive: true, force: true })
+  })
+  const raw = async (
+    method: string,
+    path: string,
+    headers: Record<string, string>,
+    body?: string,
+  ): Promise<Answer> => {
+    const response = await fetch(`${app.url}${path}`, {
+      method,
+      headers,
+      ...(body === undefined ? {} : { body }),
+    })
+    const text = await response.text()
+    const isJson = /json/.test(response.headers.get('content-type') ?? '')
+    return {
+      status: response.status,
+      headers: response.headers,
+      text,
+      body: (isJson ? JSON.parse(text) : {}) as Record<string, unknown>,
+    }
+  }
+  return {
+    app,
+    folder,
+    raw,
+    call: (method, path, body, headers = {}) =>
+      raw(
+        method,
+        path,
+        {
+          authorization: `Bearer ${KEY}`,
+          ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+          ...headers,
+        },
+        body === undefined ? undefined : JSON.stringify(body),
+      ),
+  }
+}
+
+/** A new instance that was never started: its messages wait. */
+export async function newInstance(gateway: TestGateway, tenant = 'acme'): Promise<string> {
+  const { body } = await gateway.call('POST', '/v1/instances', { tenant, name: 'Front desk' })
+  return String(body['id'])
+}
