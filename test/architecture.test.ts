@@ -81,7 +81,8 @@ test('every collection that outlives a call says what bounds it', () => {
   const wrong: string[] = []
   for (const { file, lines } of sources) {
     for (const [index, line] of lines.entries()) {
-      const isField = /^ {2}(?:readonly )?#?\w+(?:: [^=]+)? = (?:new (?:Map|Set)\b|\[\])/.test(line)
+      const isField =
+        /^ {2}(?:readonly )?#?\w+(?:: [^=]+)? = (?:new (?:Map|Set)\b|\[\])/.test(line) && !line.endsWith(',')
       const isModuleState = /^(?:const|let) \w+(?:: [^=]+)? = new (?:Map|Set)(?:<[^(]*>)?\(\)/.test(line)
       if (!isField && !isModuleState) continue
       const before = lines.slice(Math.max(0, index - 4), index + 1).join('\n')
