@@ -1,15 +1,23 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import { initAuthCreds, makeWASocket, type SignalDataTypeMap, type WASocket } from 'baileys'
+import {
+  type AuthenticationState,
+  initAuthCreds,
+  makeWASocket,
+  type SignalDataTypeMap,
+  useMultiFileAuthState,
+  type WASocket,
+} from 'baileys'
 import { silenceLibsignal } from '@eclusa/baileys'
 
 /*
- * The rival of bench/messages.ts: Baileys alone, as its README shows it, keys in memory, one `await sendMessage` after
- * another. It stores nothing, waits for no acknowledgement and loses everything when it ends. The only thing added is
- * a turn of the event loop after each send, without which the process starves and its socket times out.
+ * The rival of bench/messages.ts: Baileys alone, one `await sendMessage` after another, no acknowledgement awaited and
+ * no message stored. With a folder as fourth argument its keys are kept as its README does it (useMultiFileAuthState:
+ * a file per key, without fsync), without one they live in memory and are gone with the process. The only thing added
+ * is a turn of the event loop after each send, without which the process starves and its socket times out.
  */
 
 silenceLibsignal()
-const [url = '', control = '', number = ''] = process.argv.slice(2)
+const [url = '', control = '', number = '', folder = ''] = process.argv.slice(2)
 const quiet = {
   level: 'silent',
   child: () => quiet,
@@ -19,23 +27,7 @@ const quiet = {
   warn() {},
   error() {},
 }
-const creds = initAuthCreds()
-const store = new Map<string, unknown>()
-const keys = {
-  get: <T extends keyof SignalDataTypeMap>(type: T, ids: string[]): { [id: string]: SignalDataTypeMap[T] } =>
-    Object.fromEntries(
-      ids.flatMap((id) => {
-        const value = store.get(`${type}.${id}`)
-        return value === undefined || value === null ? [] : [[id, value as SignalDataTypeMap[T]]]
-      }),
-    ),
-  set: (data: Record<string, Record<string, unknown> | undefined>): void => {
-    for (const [type, values] of Object.entries(data)) {
-      for (const [id, value] of Object.entries(values ?? {})) store.set(`${type}.${id}`, value)
-    }
-  },
-}
-
+const { state, save } = folder === '' ? inMemory() : await inFiles(folder)
 const socket = await open()
 process.send?.('ready')
 process.on('message', (question: { contacts: string[]; count: number } | string) => {
@@ -61,12 +53,15 @@ function open(): Promise<WASocket> {
   return new Promise((resolve) => {
     const connect = (): void => {
       const made = makeWASocket({
-        auth: { creds, keys },
+        auth: state,
         waWebSocketUrl: url,
         logger: quiet,
         syncFullHistory: false,
       })
-      made.ev.on('creds.update', (update) => Object.assign(creds, update))
+      made.ev.on('creds.update', (update) => {
+        Object.assign(state.creds, update)
+        void save()
+      })
       made.ev.on('connection.update', ({ qr, connection, lastDisconnect }) => {
         if (qr !== undefined) {
           void fetch(`${control}/numbers/${number}/scan`, {
@@ -81,4 +76,41 @@ function open(): Promise<WASocket> {
     }
     connect()
   })
+}
+
+interface Kept {
+  readonly state: AuthenticationState
+  readonly save: () => Promise<void>
+}
+
+function inMemory(): Kept {
+  const store = new Map<string, unknown>()
+  return {
+    state: {
+      creds: initAuthCreds(),
+      keys: {
+        get: <T extends keyof SignalDataTypeMap>(
+          type: T,
+          ids: string[],
+        ): { [id: string]: SignalDataTypeMap[T] } =>
+          Object.fromEntries(
+            ids.flatMap((id) => {
+              const value = store.get(`${type}.${id}`)
+              return value === undefined || value === null ? [] : [[id, value as SignalDataTypeMap[T]]]
+            }),
+          ),
+        set: (data: Record<string, Record<string, unknown> | undefined>): void => {
+          for (const [type, values] of Object.entries(data)) {
+            for (const [id, value] of Object.entries(values ?? {})) store.set(`${type}.${id}`, value)
+          }
+        },
+      },
+    },
+    save: () => Promise.resolve(),
+  }
+}
+
+async function inFiles(path: string): Promise<Kept> {
+  const { state, saveCreds } = await useMultiFileAuthState(path)
+  return { state, save: saveCreds }
 }

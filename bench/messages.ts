@@ -1,4 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import path from 'node:path'
 import { until } from '@eclusa/kernel/test-kit'
 import { GatewayProcess, SimulatorProcess } from '../test/harness.ts'
@@ -28,6 +30,8 @@ interface Round {
 }
 
 const scope = new BenchScope()
+const folder = mkdtempSync(path.join(tmpdir(), 'eclusa-bench-'))
+scope.after(() => rmSync(folder, { recursive: true, force: true }))
 try {
   const simulator = await SimulatorProcess.start(scope)
   for (const number of contacts) {
@@ -39,26 +43,33 @@ try {
     nodeArgs: ['--expose-gc', '--import', path.join(import.meta.dirname, 'memory-probe.ts')],
   })
   const instance = await gateway.pair(simulator, '5511900000001')
-  const bare = await startBare(simulator, '5511900000002')
+  const inMemory = await startBare(simulator, '5511900000002')
+  const inFiles = await startBare(simulator, '5511900000003', folder)
 
   // Sessions with every contact exist before anything is timed.
   await roundOfGateway(simulator, gateway, instance, CONTACTS)
-  await roundOfBare(simulator, bare, CONTACTS)
+  for (const bare of [inMemory, inFiles]) await roundOfBare(simulator, bare, CONTACTS)
 
   const ours: Round[] = []
-  const theirs: Round[] = []
+  const memory: Round[] = []
+  const files: Round[] = []
   for (let turn = 0; turn < ROUNDS; turn++) {
     ours.push(await roundOfGateway(simulator, gateway, instance, MESSAGES))
-    theirs.push(await roundOfBare(simulator, bare, MESSAGES))
+    memory.push(await roundOfBare(simulator, inMemory, MESSAGES))
+    files.push(await roundOfBare(simulator, inFiles, MESSAGES))
   }
-  const ratios = ours.map(({ perSecond }, index) => round(perSecond / (theirs[index]?.perSecond ?? 1)))
+  const ratios = (theirs: readonly Round[]): number[] =>
+    ours.map(({ perSecond }, index) => round(perSecond / (theirs[index]?.perSecond ?? 1)))
   report('messages', 'npm run bench:messages', {
     messagesPerRound: MESSAGES,
     chats: CONTACTS,
     gateway: summary(ours),
-    bareBaileys: summary(theirs),
-    ratioPerRound: ratios,
-    medianRatio: median(ratios),
+    bareBaileysKeysInMemory: {
+      ...summary(memory),
+      ratios: ratios(memory),
+      medianRatio: median(ratios(memory)),
+    },
+    bareBaileysKeysInFiles: { ...summary(files), ratios: ratios(files), medianRatio: median(ratios(files)) },
     aim: { ratio: 0.8 },
   })
   await simulator.check()
@@ -109,12 +120,13 @@ async function received(simulator: SimulatorProcess): Promise<number> {
   return totals.receiptsOut
 }
 
-async function startBare(simulator: SimulatorProcess, number: string): Promise<ChildProcess> {
+async function startBare(simulator: SimulatorProcess, number: string, keys = ''): Promise<ChildProcess> {
   await simulator.call('POST', '/numbers', { number, name: 'Bare' })
   const child = fork(path.join(import.meta.dirname, 'bare-baileys.ts'), [
     simulator.whatsapp,
     simulator.control,
     number,
+    keys,
   ])
   scope.after(() => {
     child.kill('SIGKILL')
