@@ -236,10 +236,10 @@ export class Session {
     this.#giveSlotBack()
     const paired = this.#view.number !== null || this.#view.state === 'syncing' || this.#isKnown()
     const plan = planReconnect(reason, this.#failures, paired, random)
-    log.info(
-      { instance, statusCode: reason.statusCode, code: plan.error.code, next: plan.next },
-      'connection over',
-    )
+    const facts = { instance, statusCode: reason.statusCode, code: plan.error.code, next: plan.next }
+    // WhatsApp asks every newly linked device to connect anew.
+    if (reason.statusCode === 515) log.debug(facts, 'connection over')
+    else log.info(facts, 'connection over')
     if (plan.next === 'rest') {
       void this.#rest(epoch, plan.state, plan.forget, plan.error)
       return
