@@ -5,6 +5,7 @@ import {
   type ErrorKind,
   type InstanceId,
   type Logger,
+  MINUTE,
   type TenantId,
   type Timer,
 } from '@eclusa/kernel'
@@ -49,6 +50,8 @@ export interface SessionView {
 
 /** Codes shown before somebody must ask again: endless QR loops cost memory and look abusive. */
 const MAX_QR_CODES = 6
+/** Longest way from a new connection to a code or to being online, and from a scan to the restart. */
+const LOGIN_DEADLINE_MS: number = 2 * MINUTE
 
 export interface SessionOptions {
   readonly instance: InstanceId
@@ -80,6 +83,14 @@ export class Session {
   #qrCodes = 0
   /** Grows whenever what is under way loses its meaning: late callbacks of an old connection find another number. */
   #epoch = 0
+  /** The epoch of the attempt to connect that is under way. */
+  #attempt: number | undefined
+  /** Attempts happen one after another, so that there are never two connections. */
+  #lastAttempt: Promise<void> = Promise.resolve()
+  /** Ends an attempt that hangs. */
+  #watch: Timer | undefined
+  /** WhatsApp does not accept the credentials any more, and they are still on disk. */
+  #mustForget = false
   /** Starting, stopping and reconnecting happen one after another. */
   #turn: Promise<void> = Promise.resolve()
 
@@ -102,11 +113,12 @@ export class Session {
   /** Connects, unless it is connected or on its way. Resolves when the attempt has begun, not when it is online. */
   start(): Promise<void> {
     return this.#inTurn(async () => {
-      if (this.#connection !== undefined || this.#timer !== undefined) return
+      if (this.#connection !== undefined || this.#timer !== undefined || this.#attempt !== undefined) return
+      if (this.#mustForget) await this.#forget()
       this.#failures = 0
       this.#qrCodes = 0
       this.#show('starting', null)
-      void this.#connect()
+      this.#connect()
     })
   }
 
@@ -125,9 +137,10 @@ export class Session {
       this.#epoch++
       if (connection !== undefined) await connection.logout()
       await this.#disconnect()
-      await this.#options.forgetCredentials()
+      this.#mustForget = true
       this.#view = { ...this.#view, number: null }
       this.#show('logged_out', null)
+      await this.#forget()
     })
   }
 
@@ -137,6 +150,7 @@ export class Session {
     const connection = this.#connection
     if (connection === undefined) throw new EclusaError(sessionErrors.NOT_STARTED)
     const code = await connection.requestPairingCode(number)
+    if (connection !== this.#connection) throw new EclusaError(sessionErrors.NOT_WAITING_FOR_CODE)
     this.#view = { ...this.#view, pairingCode: code }
     this.#show('code', null)
     return code
@@ -153,7 +167,7 @@ export class Session {
       return await connection.send(message)
     } catch (error) {
       const stalled = error instanceof EclusaError && error.code === sessionErrors.ACK_TIMEOUT.code
-      if (stalled) void this.#rebuild(epoch)
+      if (stalled) void this.#rebuild(epoch, 'no acknowledgement in time')
       throw error
     }
   }
@@ -172,16 +186,23 @@ export class Session {
     return this.#connection
   }
 
-  async #connect(): Promise<void> {
-    const { engine, instance, tenant, url, ackTimeoutMs, ports, log } = this.#options
+  #connect(): void {
     const epoch = ++this.#epoch
+    this.#attempt = epoch
+    this.#lastAttempt = this.#lastAttempt.then(() => this.#attemptToConnect(epoch))
+  }
+
+  async #attemptToConnect(epoch: number): Promise<void> {
+    const { engine, instance, tenant, url, ackTimeoutMs, ports, log } = this.#options
+    const current = (): boolean => epoch === this.#epoch
+    if (!current()) return
     const release = await this.#options.admit()
-    if (epoch !== this.#epoch) {
+    if (!current()) {
       release()
       return
     }
     this.#releaseSlot = release
-    const current = (): boolean => epoch === this.#epoch
+    this.#watchAttempt()
     try {
       const connection = await engine.connect({
         instance,
@@ -197,15 +218,37 @@ export class Session {
           closed: (reason) => current() && this.#onClosed(reason),
         },
       })
-      if (current()) this.#connection = connection
-      else await connection.close()
+      if (current()) {
+        this.#connection = connection
+        this.#attempt = undefined
+      } else {
+        await connection.close()
+      }
     } catch (error) {
       log.warn({ instance, error: String(error) }, 'the engine could not be started')
       if (current()) this.#onClosed({ statusCode: 0, message: 'the engine could not be started' })
+    } finally {
+      if (!current()) release()
     }
   }
 
+  /** Baileys has no deadline of its own between the handshake and the login, nor between the scan and the restart. */
+  #watchAttempt(): void {
+    const epoch = this.#epoch
+    this.#watch?.cancel()
+    this.#watch = this.#options.clock.setTimer(LOGIN_DEADLINE_MS, () => {
+      this.#watch = undefined
+      void this.#rebuild(epoch, 'logging in took too long')
+    })
+  }
+
+  #stopWatching(): void {
+    this.#watch?.cancel()
+    this.#watch = undefined
+  }
+
   #onQr(text: string, expiresAt: number): void {
+    this.#stopWatching()
     this.#giveSlotBack()
     if (++this.#qrCodes > MAX_QR_CODES) {
       void this.#inTurn(async () => {
@@ -219,11 +262,13 @@ export class Session {
   }
 
   #onPaired(): void {
+    this.#watchAttempt()
     this.#show('syncing', null)
   }
 
   #onOnline(number: string): void {
     this.#failures = 0
+    this.#stopWatching()
     this.#giveSlotBack()
     this.#view = { ...this.#view, number }
     this.#show('online', null)
@@ -233,6 +278,8 @@ export class Session {
     const { clock, random, log, instance } = this.#options
     const epoch = ++this.#epoch
     this.#connection = undefined
+    this.#attempt = undefined
+    this.#stopWatching()
     this.#giveSlotBack()
     const paired = this.#view.number !== null || this.#view.state === 'syncing' || this.#isKnown()
     const plan = planReconnect(reason, this.#failures, paired, random)
@@ -241,15 +288,17 @@ export class Session {
     if (reason.statusCode === 515) log.debug(facts, 'connection over')
     else log.info(facts, 'connection over')
     if (plan.next === 'rest') {
-      void this.#rest(epoch, plan.state, plan.forget, plan.error)
+      this.#rest(plan.state, plan.forget, plan.error)
       return
     }
     this.#failures++
-    this.#show(this.#view.state === 'syncing' ? 'syncing' : 'reconnecting', plan.error)
+    // The restart after linking is part of linking.
+    const isRestart = reason.statusCode === 515 && this.#view.state === 'syncing'
+    this.#show(isRestart ? 'syncing' : 'reconnecting', plan.error)
     this.#timer = clock.setTimer(plan.afterMs, () => {
       this.#timer = undefined
       void this.#inTurn(async () => {
-        if (epoch === this.#epoch) void this.#connect()
+        if (epoch === this.#epoch) this.#connect()
       })
     })
   }
@@ -259,32 +308,37 @@ export class Session {
     return this.#qrCodes === 0
   }
 
-  #rest(epoch: number, state: SessionState, forget: boolean, error: ErrorKind): Promise<void> {
-    return this.#inTurn(async () => {
-      if (epoch !== this.#epoch) return
-      if (forget) {
-        await this.#options.forgetCredentials()
-        this.#view = { ...this.#view, number: null }
-      }
-      this.#show(state, error)
-    })
+  /** Shows it at once; what cannot be deleted now is deleted before the next start. */
+  #rest(state: SessionState, forget: boolean, error: ErrorKind): void {
+    if (forget) {
+      this.#mustForget = true
+      this.#view = { ...this.#view, number: null }
+    }
+    this.#show(state, error)
+    if (forget) void this.#inTurn(() => this.#forget()).catch(() => {})
   }
 
-  #rebuild(epoch: number): Promise<void> {
+  async #forget(): Promise<void> {
+    if (!this.#mustForget) return
+    await this.#options.forgetCredentials()
+    this.#mustForget = false
+  }
+
+  #rebuild(epoch: number, why: string): Promise<void> {
     return this.#inTurn(async () => {
-      if (epoch !== this.#epoch || this.#connection === undefined) return
-      this.#options.log.warn(
-        { instance: this.#options.instance },
-        'no acknowledgement in time: connecting anew',
-      )
+      if (epoch !== this.#epoch) return
+      this.#options.log.warn({ instance: this.#options.instance }, `connecting anew: ${why}`)
       await this.#disconnect()
+      this.#failures++
       this.#show('reconnecting', sessionErrors.CONNECTION_LOST)
-      void this.#connect()
+      this.#connect()
     })
   }
 
   async #disconnect(): Promise<void> {
     this.#epoch++
+    this.#attempt = undefined
+    this.#stopWatching()
     this.#timer?.cancel()
     this.#timer = undefined
     const connection = this.#connection

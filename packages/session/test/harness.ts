@@ -66,12 +66,27 @@ export interface BenchOptions {
   readonly maxSessions?: number
   readonly clock?: Clock
   readonly log?: Logger
+  /** Told each read of the database; a throw makes it fail, as a broken disk would. */
+  readonly onRead?: (sql: string, params: readonly unknown[]) => void
+  /** Called before a retry request is answered. */
+  readonly onRetry?: () => Promise<void>
   /** Called before a receipt counts as recorded. */
   readonly onReceipt?: (receipt: Receipt) => Promise<void>
 }
 
 export async function setup(t: TestContext, options: BenchOptions = {}): Promise<Bench> {
-  const { database } = await openTestDatabase(t, sessionMigrations)
+  const opened = await openTestDatabase(t, sessionMigrations)
+  const database: Database = {
+    dialect: opened.database.dialect,
+    write: (statements) => opened.database.write(statements),
+    read: async (sql, params) => {
+      options.onRead?.(sql, params)
+      return opened.database.read(sql, params)
+    },
+    onCommit: (listener) => opened.database.onCommit(listener),
+    stats: () => opened.database.stats(),
+    stop: () => opened.database.stop(),
+  }
   const simulator = await createSimulator({ skipPreKeyUpload: true, ...options.simulator })
   const restoreKey = simulator.trust()
   const clock = options.clock ?? systemClock
@@ -103,7 +118,10 @@ export async function setup(t: TestContext, options: BenchOptions = {}): Promise
           await options.onReceipt?.(receipt)
           receipts.push({ ...receipt, instance })
         },
-        contentForRetry: (_instance, waMessageId) => Promise.resolve(sent.get(waMessageId)),
+        contentForRetry: async (_instance, waMessageId) => {
+          await options.onRetry?.()
+          return sent.get(waMessageId)
+        },
       },
       events,
       clock,

@@ -188,6 +188,60 @@ test('a message whose receipt was lost is journalled once and gets only a receip
   await bench.simulator.assertClean()
 })
 
+for (const type of ['lid-mapping', 'device-list', 'session']) {
+  test(`a failed read of ${type} costs the connection, not the message`, async (t) => {
+    let armed = false
+    let failures = 0
+    const bench = await setup(t, {
+      onRead: (sql, params) => {
+        if (!armed || failures > 0 || !sql.includes('SignalKey') || params[1] !== type) return
+        failures++
+        throw new Error('disk error')
+      },
+    })
+    const carol = bench.simulator.addContact(CAROL, { name: 'Carol' })
+    const { instance, phone } = await bench.pair(COMPANY)
+    armed = true
+    carol.send(phone, 'first words', { addressing: 'pn' })
+    await until(async () => (await inboundTexts(bench, instance)).length === 1, 'it is journalled after all')
+    assert.ok(failures === 1 || type === 'session', 'the read failed')
+    assert.deepEqual(await inboundTexts(bench, instance), ['first words'])
+  })
+}
+
+test('a retry request whose content could not be read comes again and is answered', async (t) => {
+  let failures = 1
+  const bench = await setup(t, {
+    onRetry: () => (failures-- > 0 ? Promise.reject(new Error('disk error')) : Promise.resolve()),
+  })
+  const carol = bench.simulator.addContact(CAROL, { name: 'Carol' })
+  const { instance } = await bench.pair(COMPANY)
+  await bench.send(instance, chatOf(CAROL), 'before')
+  await until(() => carol.inbox.length === 1, 'the first arrives')
+  carol.goOffline()
+  const { waMessageId } = await bench.send(instance, chatOf(CAROL), 'to be asked for again')
+  carol.reinstall()
+  carol.goOnline()
+  await until(
+    () => carol.inbox.some(({ waMessageId: id }) => id === waMessageId),
+    'the second request is answered',
+  )
+})
+
+test('a send that hangs before its frame is written is given up at the deadline, and the connection rebuilt', async (t) => {
+  const bench = await setup(t, { ackTimeoutMs: 500 })
+  const carol = bench.simulator.addContact(CAROL, { name: 'Carol' })
+  const { instance } = await bench.pair(COMPANY)
+  await bench.send(instance, chatOf(CAROL), 'the session exists')
+  bench.simulator.fault({ on: 'message', do: 'lose', times: 1 })
+  const connections = bench.simulator.stats.connections.total
+  await assert.rejects(bench.send(instance, chatOf(CAROL), 'lost'), { code: 'SESSION_ACK_TIMEOUT' })
+  await until(() => bench.simulator.stats.connections.total > connections, 'a new connection is made')
+  await bench.untilState(instance, 'online')
+  await bench.send(instance, chatOf(CAROL), 'after it')
+  await until(() => carol.inbox.some(({ text }) => text === 'after it'), 'messages flow')
+})
+
 test('a receipt is acknowledged to WhatsApp only when it is recorded, and comes again when it was not', async (t) => {
   let failures = 1
   const bench = await setup(t, {

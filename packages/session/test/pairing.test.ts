@@ -31,6 +31,20 @@ test('an instance is linked by the code that is typed on the phone', async (t) =
   await bench.simulator.assertClean()
 })
 
+test('a code that was never typed leaves nothing behind: the next connection shows a QR', async (t) => {
+  const bench = await setup(t)
+  const instance = bench.newInstance()
+  const phone = bench.simulator.addNumber('5511900000001')
+  await bench.pool.startInstance({ instance, tenant })
+  await bench.untilState(instance, 'qr')
+  await bench.pool.requestPairingCode(instance, '5511900000001')
+  await bench.pool.stopInstance(instance)
+  await bench.pool.startInstance({ instance, tenant })
+  const { qr } = await bench.untilState(instance, 'qr')
+  await phone.scanQr(qr?.text ?? '')
+  await bench.untilState(instance, 'online')
+})
+
 test('a code is refused with the reason while nothing is waiting for one', async (t) => {
   const bench = await setup(t)
   const { instance } = await bench.pair('5511900000001')

@@ -54,13 +54,13 @@ function setup(): {
   clock: ManualClock
   states: string[]
   slots: { taken: number }
-  forgotten: { count: number }
+  forgotten: { count: number; failing: boolean }
 } {
   const engine = new ScriptedEngine()
   const clock = new ManualClock()
   const states: string[] = []
   const slots = { taken: 0 }
-  const forgotten = { count: 0 }
+  const forgotten = { count: 0, failing: false }
   const session = new Session({
     instance: makeInstanceId(),
     tenant,
@@ -85,6 +85,7 @@ function setup(): {
       if (states.at(-1) !== state) states.push(state)
     },
     forgetCredentials: () => {
+      if (forgotten.failing) return Promise.reject(new Error('disk full'))
       forgotten.count++
       return Promise.resolve()
     },
@@ -211,6 +212,46 @@ test('a place among the starting ones is given back on every way out', async () 
     assert.equal(slots.taken, 0)
     await session.stop()
   }
+})
+
+test('started many times at once it makes one connection and takes one place', async () => {
+  const { engine, session, slots } = setup()
+  await Promise.all([session.start(), session.start(), session.start()])
+  await session.start()
+  await settle()
+  assert.equal(engine.connections.length, 1)
+  engine.last.online('5511')
+  assert.equal(slots.taken, 0)
+  await session.start()
+  assert.equal(session.view.state, 'online')
+})
+
+test('a login that neither succeeds nor fails is begun anew after two minutes', async () => {
+  const { engine, session, clock, slots } = setup()
+  await session.start()
+  await settle()
+  await clock.tick(120_000)
+  assert.equal(engine.connections.length, 2)
+  assert.equal(slots.taken, 1)
+  engine.last.online('5511')
+  assert.equal(clock.pendingTimers, 0)
+})
+
+test('it is shown logged out even when the credentials cannot be deleted, and they go before the next start', async () => {
+  const { engine, session, forgotten } = setup()
+  forgotten.failing = true
+  await session.start()
+  await settle()
+  engine.last.online('5511')
+  engine.end(closed(401))
+  assert.equal(session.view.state, 'logged_out')
+  await settle()
+  await assert.rejects(session.start())
+  forgotten.failing = false
+  await session.start()
+  await settle()
+  assert.equal(forgotten.count, 1)
+  assert.equal(session.view.state, 'starting')
 })
 
 test('credentials that WhatsApp no longer accepts are forgotten before the instance can be linked anew', async () => {

@@ -165,3 +165,14 @@ test('a message is journalled with the session that opened it, both or neither',
   const events = await database.read('SELECT COUNT(*) AS count FROM "Event"', [])
   assert.equal(events[0]?.['count'], 1)
 })
+
+test('two writes in one unit are both awaited, and a failure of the first is told, not thrown at the process', async (t) => {
+  const { keys, breakNextWrite } = await setup(t)
+  breakNextWrite()
+  const { written } = await keys.inUnit(async () => {
+    await keys.set({ session: { 'a.0': session('one') } })
+    await keys.set({ session: { 'b.0': session('two') } })
+  })
+  await assert.rejects(written, /disk full/)
+  assert.deepEqual(await keys.get('session', ['a.0', 'b.0']), { 'b.0': session('two') })
+})

@@ -37,6 +37,8 @@ const NEXT_QR_MS: number = 20 * SECOND
 const QUERY_TIMEOUT_MS: number = 20 * SECOND
 /** How often caches free what is past its life. */
 const CACHE_SWEEP_EVERY_MS: number = 5 * MINUTE
+/** How long the peer may take to close a connection that we end. */
+const CLOSE_GRACE_MS: number = 2 * SECOND
 /** Messages remembered as journalled a moment ago, against a copy of one that is still being opened. */
 const RECENTLY_JOURNALLED = 1_000
 
@@ -56,8 +58,10 @@ export class BaileysEngine implements Engine {
 
   async connect(options: EngineOptions): Promise<EngineConnection> {
     const saved = await this.#store.loadCredentials(options.instance)
-    const creds =
-      saved === undefined ? initAuthCreds() : (JSON.parse(saved, BufferJSON.reviver) as AuthenticationCreds)
+    const known =
+      saved === undefined ? undefined : (JSON.parse(saved, BufferJSON.reviver) as AuthenticationCreds)
+    // A pairing code that was never typed leaves a number without an account, which WhatsApp refuses as unlinked.
+    const creds = known?.account === undefined ? initAuthCreds() : known
     return new BaileysConnection({
       ...options,
       creds,
@@ -127,10 +131,7 @@ class BaileysConnection implements EngineConnection {
       defaultQueryTimeoutMs: QUERY_TIMEOUT_MS,
       // Upstream's ten tries three seconds apart would hold up every message of the instance for half a minute.
       transactionOpts: { maxCommitRetries: 1, delayBetweenTriesMs: 200 },
-      getMessage: async (key) => {
-        const content = key.id ? await options.handlers.contentForRetry(key.id) : undefined
-        return content === undefined ? undefined : toWhatsApp(content)
-      },
+      getMessage: (key) => this.#contentForRetry(key.id ?? ''),
       makeSignalRepository: (auth, repositoryLogger, pnToLid) =>
         guardRepository({
           scope: options.instance,
@@ -161,6 +162,7 @@ class BaileysConnection implements EngineConnection {
       'unexpected-response',
       () => void this.#socket.end(new Error('the server refused the connection')),
     )
+    this.#boundClosing()
     this.#socket.ev.on('creds.update', () => this.#saveCredentials())
     this.#socket.ev.on('connection.update', (update) => this.#onUpdate(update))
     this.#armSweep()
@@ -174,17 +176,11 @@ class BaileysConnection implements EngineConnection {
     const timer = this.#clock.setTimer(this.#options.ackTimeoutMs, () => {
       reject(new EclusaError(sessionErrors.ACK_TIMEOUT))
     })
-    this.#acks.set(message.waMessageId, { resolve, reject })
+    const waiter: AckWaiter = { resolve, reject }
+    this.#acks.set(message.waMessageId, waiter)
     try {
-      try {
-        await this.#sendingTo.run(message.chat, () =>
-          this.#socket.relayMessage(message.chat, toWhatsApp(message.content), {
-            messageId: message.waMessageId,
-          }),
-        )
-      } catch (error) {
-        throw this.#sendError(error)
-      }
+      // The deadline holds for the send, too: a lock that is never given back inside Baileys looks like this.
+      await Promise.race([this.#relay(message), acked])
       // A tight row of sends would starve the process: Baileys' send path yields no macrotask of its own.
       await new Promise((yielded) => setImmediate(yielded))
       const stanza = await acked
@@ -197,7 +193,17 @@ class BaileysConnection implements EngineConnection {
       return { ackedAt: this.#clock.now() }
     } finally {
       timer.cancel()
-      this.#acks.delete(message.waMessageId)
+      if (this.#acks.get(message.waMessageId) === waiter) this.#acks.delete(message.waMessageId)
+    }
+  }
+
+  async #relay({ chat, content, waMessageId }: EngineMessage): Promise<void> {
+    try {
+      await this.#sendingTo.run(chat, () =>
+        this.#socket.relayMessage(chat, toWhatsApp(content), { messageId: waMessageId }),
+      )
+    } catch (error) {
+      throw this.#sendError(error)
     }
   }
 
@@ -274,6 +280,21 @@ class BaileysConnection implements EngineConnection {
     this.#options.handlers.closed(readCloseReason(error, this.#clock.now()))
   }
 
+  /** Baileys tells of an end only when the peer has closed too, for which ws waits 30 s: not here. */
+  #boundClosing(): void {
+    const { ws } = this.#socket
+    const close = ws.close.bind(ws)
+    ws.close = async () => {
+      const transport = Reflect.get(ws, 'socket') as { terminate(): void } | null
+      const cut = this.#clock.setTimer(CLOSE_GRACE_MS, () => transport?.terminate())
+      try {
+        await close()
+      } finally {
+        cut.cancel()
+      }
+    }
+  }
+
   /** Ends the connection so that nothing more is acknowledged; the session connects anew. */
   #cut(why: string, error: unknown): void {
     if (this.#over) return
@@ -315,9 +336,11 @@ class BaileysConnection implements EngineConnection {
     })
   }
 
+  /** The frame may have been written before it failed. */
   #sendError(cause: unknown): EclusaError {
     const code = readErrorCode(cause)
-    if (this.#over || code === 428) return new EclusaError(sessionErrors.OFFLINE, { cause })
+    if (this.#over || code === 428)
+      return new EclusaError({ ...sessionErrors.OFFLINE, delivered: 'unknown' }, { cause })
     if (code === 429) return new EclusaError(sessionErrors.RATE_LIMITED, { cause })
     return new EclusaError(sessionErrors.SEND_FAILED, { cause })
   }
@@ -355,6 +378,17 @@ class BaileysConnection implements EngineConnection {
     if (this.#journalled.has(key)) return []
     this.#journalled.set(key, true)
     return this.#options.handlers.journal(message)
+  }
+
+  /** A retry request that we could not look up must not be acknowledged: it comes again. */
+  async #contentForRetry(waMessageId: string): Promise<ReturnType<typeof toWhatsApp> | undefined> {
+    try {
+      const content = await this.#options.handlers.contentForRetry(waMessageId)
+      return content === undefined ? undefined : toWhatsApp(content)
+    } catch (error) {
+      this.#cut('the content of a message could not be read', error)
+      throw error
+    }
   }
 
   #envelope(stanza: BinaryNode): ReturnType<typeof readEnvelope> {

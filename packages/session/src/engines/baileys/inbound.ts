@@ -1,13 +1,11 @@
 import {
   type BinaryNode,
-  isLidUser,
-  isPnUser,
   jidNormalizedUser,
   normalizeMessageContent,
   proto,
   unpadRandomMax16,
 } from '@eclusa/baileys'
-import { type ChatId, parseChatId, SECOND, type WaMessageId } from '@eclusa/kernel'
+import { type ChatId, SECOND, type WaMessageId } from '@eclusa/kernel'
 import type { InboundKind, InboundMessage } from '../../engine.ts'
 
 /** Who wrote, where, and how it was addressed, from a message stanza; undefined for what is no chat (status, newsletter). */
@@ -34,17 +32,16 @@ export async function readEnvelope(
   numberOfLid: (lid: string) => Promise<string | null>,
 ): Promise<Envelope | undefined> {
   const { from, participant, recipient } = stanza.attrs
-  if (from === undefined || from === 'status@broadcast') return undefined
+  if (from === undefined || from === 'status@broadcast' || from.endsWith('@newsletter')) return undefined
   const isGroup = from.endsWith('@g.us')
-  const writer = isGroup ? participant : from
-  if (writer === undefined || !(isPnUser(writer) || isLidUser(writer))) return undefined
+  // A contact's broadcast list comes from the list, but it is a message of that contact to us alone.
+  const isBroadcast = from.endsWith('@broadcast')
+  const writer = isGroup || isBroadcast ? participant : from
+  if (writer === undefined) return undefined
   const fromMe = isOwn(writer, own)
-  const author = await byNumber(
-    writer,
-    isGroup ? stanza.attrs['participant_pn'] : stanza.attrs['sender_pn'],
-    numberOfLid,
-  )
-  if (isGroup) return { chat: parseChatId(from), author, addressedAs: from, fromMe }
+  const alternative = isGroup || isBroadcast ? stanza.attrs['participant_pn'] : stanza.attrs['sender_pn']
+  const author = await byNumber(writer, alternative, numberOfLid)
+  if (isGroup) return { chat: toChat(from), author, addressedAs: from, fromMe }
   // A copy of what another device of the account sent names the other person as recipient.
   if (recipient === undefined) return { chat: author, author, addressedAs: from, fromMe }
   const chat = await byNumber(
@@ -65,8 +62,25 @@ async function byNumber(
   alternative: string | undefined,
   numberOfLid: (lid: string) => Promise<string | null>,
 ): Promise<ChatId> {
-  if (isLidUser(jid)) return parseChatId(alternative ?? (await numberOfLid(jid)) ?? jid)
-  return parseChatId(jid)
+  const chat = toChat(jid)
+  if (!chat.endsWith('@lid')) return chat
+  const number = alternative ?? (await numberOfLid(chat))
+  return number === null ? chat : toChat(number)
+}
+
+/** Companies on WhatsApp's own hosting are people like others under another server name. */
+const SERVERS: ReadonlyMap<string, string> = new Map([
+  ['hosted', 's.whatsapp.net'],
+  ['hosted.lid', 'lid'],
+])
+
+/**
+ * Any JID as a chat, without its device. Unlike `parseChatId` it takes what it does not know as it is: a message that
+ * WhatsApp has sent must be journalled, whatever new kind of sender it names.
+ */
+function toChat(jid: string): ChatId {
+  const [user = '', server = ''] = jid.split('@')
+  return `${user.split(':')[0]}@${SERVERS.get(server) ?? server}` as ChatId
 }
 
 /**

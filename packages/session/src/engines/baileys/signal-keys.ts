@@ -11,6 +11,7 @@ import { type Clock, EclusaError, type InstanceId, MINUTE, SECOND, withDeadline 
 import type { Statement } from '@eclusa/storage'
 import type { AuthStore, KeyChange } from '../../auth-store.ts'
 import { sessionErrors } from '../../errors.ts'
+import { pruneSession } from './prune-session.ts'
 
 /** Cap and life of the Signal key cache of one instance (document 2). Issue "2" adds the byte budget. */
 const SIGNAL_KEY_CACHE_ENTRIES = 10_000
@@ -114,9 +115,12 @@ export class SignalKeys implements SignalKeyStore {
       }
     }
     const unit = this.#unit.getStore()
-    const written = this.#write(changes, unit?.together ?? [])
-    if (unit === undefined) await written
-    else unit.written = written
+    if (unit === undefined) return this.#write(changes, [])
+    const written = this.#write(changes, unit.together)
+    unit.together = []
+    unit.written = unit.written === undefined ? written : Promise.all([unit.written, written]).then(() => {})
+    // Awaited at the end of the unit; until then a failure must not count as unhandled.
+    unit.written.catch(() => {})
   }
 
   async clear(): Promise<void> {
@@ -139,8 +143,7 @@ export class SignalKeys implements SignalKeyStore {
       }),
     )
     const written =
-      unit.written ?? (unit.together.length > 0 ? this.#write([], unit.together) : Promise.resolve())
-    // Awaited by whoever gets it; until then a failure must not count as unhandled.
+      unit.together.length > 0 ? this.#write([], unit.together) : (unit.written ?? Promise.resolve())
     written.catch(() => {})
     return { result, written }
   }
@@ -175,18 +178,19 @@ export class SignalKeys implements SignalKeyStore {
   }
 
   async #read(type: string, ids: readonly string[]): Promise<Map<string, string>> {
-    if (UNCACHED.has(type)) {
-      return this.#withDeadline('read', this.#store.readKeys(this.#instance, type, ids))
-    }
     const mine = Symbol(type)
     for (const id of ids) this.#filling.set(cacheKey(type, id), mine)
     try {
       const found = await this.#withDeadline('read', this.#store.readKeys(this.#instance, type, ids))
-      for (const id of ids) {
+      for (const id of UNCACHED.has(type) ? [] : ids) {
         if (this.#filling.get(cacheKey(type, id)) === mine)
           this.#cache.set(cacheKey(type, id), found.get(id) ?? ABSENT)
       }
       return found
+    } catch (error) {
+      // Baileys would take it for "no session" or refuse the message to WhatsApp: it must not get to say anything.
+      this.#onFailure(error)
+      throw error
     } finally {
       for (const id of ids) {
         if (this.#filling.get(cacheKey(type, id)) === mine) this.#filling.delete(cacheKey(type, id))
@@ -205,7 +209,7 @@ function cacheKey(type: string, id: string): string {
 
 /** Sessions are plain JSON in libsignal's own form; everything else may hold bytes. */
 function serialise(type: string, value: unknown): string {
-  return type === 'session' ? JSON.stringify(value) : JSON.stringify(value, BufferJSON.replacer)
+  return type === 'session' ? JSON.stringify(pruneSession(value)) : JSON.stringify(value, BufferJSON.replacer)
 }
 
 function parse<Type extends keyof SignalDataTypeMap>(type: Type, json: string): SignalDataTypeMap[Type] {
