@@ -15,6 +15,8 @@ export interface Mail {
   deliveredOn: object | undefined
   /** A fault lost, delayed, repeated or altered it, so what the client does with it proves nothing. */
   faulted: boolean
+  /** The client could not decrypt it and has asked for it again. */
+  retryAsked: boolean
   /** It waited and was delivered in the offline batch, which clients work off beside what comes live. */
   offline: boolean
   /** Already reported as missing its receipt. */
@@ -54,6 +56,7 @@ export class Mailbox {
       attempts: 0,
       deliveredOn: undefined,
       faulted: false,
+      retryAsked: false,
       offline: false,
       reported: false,
     }

@@ -103,9 +103,9 @@ export class Router {
     const mail = this.#settle(device, kind, id, stanza.attrs)
     const { error } = stanza.attrs
     if (kind !== 'message' || error === undefined || mail === undefined) return
-    // 500 follows a retry receipt, which was judged when it came.
-    if (error !== '500' && !isExcused(mail)) {
-      violations.add('undecryptable', device.jid, id, `the client refused a message with error ${error}`)
+    // What follows a retry receipt was judged when that came; anything else is lost, for nobody sends it again.
+    if (!mail.retryAsked && !isResend(mail) && !isExcused(mail)) {
+      violations.add('refused', device.jid, id, `the client refused a message for good with error ${error}`)
     }
   }
 
@@ -389,9 +389,8 @@ export class Router {
     const { directory, statistics, violations, tasks } = this.#world
     statistics.retriesAskedByClients += 1
     const mail = device.mailbox.find('message', id)[0]
-    const isResend =
-      mail !== undefined && children(mail.node, 'enc').some((enc) => enc.attrs['count'] !== undefined)
-    if (mail !== undefined && !isExcused(mail) && !isResend) {
+    if (mail !== undefined) mail.retryAsked = true
+    if (mail !== undefined && !isExcused(mail) && !isResend(mail)) {
       violations.add(
         'undecryptable',
         device.jid,
@@ -517,6 +516,11 @@ export class Router {
   #nameOf(jid: string): string {
     return isGroup(jid) ? jid : (this.#world.directory.account(jid)?.number ?? jid.split('@')[0] ?? jid)
   }
+}
+
+/** It was sent because the client asked for it again. */
+function isResend(mail: Mail): boolean {
+  return children(mail.node, 'enc').some((enc) => enc.attrs['count'] !== undefined)
 }
 
 /** The client saw it before, or a fault touched it: failing to decrypt it proves nothing. */

@@ -10,6 +10,7 @@ import { bytesOf, type Stanza } from './wire.ts'
  * - `wrong-mac`: a ciphertext whose MAC (or sender-key signature) is wrong under every session its recipient has with the device.
  * - `undecryptable`: any other ciphertext its recipient cannot open, with no simulated cause.
  * - `missing-receipt`: a message delivered to a connected device that it neither received nor refused.
+ * - `refused`: a message acknowledged with an error although it was not asked for again: lost.
  * - `missing-ack`: the same for a receipt or notification.
  * - `missing-identity`: a `pkmsg` without the device identity others check it by.
  * - `bad-stanza`, `bad-frame`: what a server could not read.
@@ -21,6 +22,7 @@ export type ViolationKind =
   | 'duplicate'
   | 'wrong-mac'
   | 'undecryptable'
+  | 'refused'
   | 'missing-receipt'
   | 'missing-ack'
   | 'missing-identity'
