@@ -92,6 +92,21 @@ test('every collection that outlives a call says what bounds it', () => {
   assert.deepEqual(wrong, [])
 })
 
+test('the lock file names the packages of every platform, without which npm ci fails', () => {
+  const lock = JSON.parse(readFileSync('package-lock.json', 'utf8')) as {
+    packages: Record<string, { optionalDependencies?: Record<string, string> }>
+  }
+  const names = new Set(
+    Object.keys(lock.packages).map((key) => key.slice(key.lastIndexOf('node_modules/') + 13)),
+  )
+  const missing = Object.entries(lock.packages).flatMap(([key, { optionalDependencies }]) =>
+    Object.keys(optionalDependencies ?? {})
+      .filter((name) => !names.has(name))
+      .map((name) => `${key} wants ${name}: pin a release whose platform packages are all out`),
+  )
+  assert.deepEqual(missing, [])
+})
+
 test('the lock file holds registry packages only, each with its hash, and none of the known malicious ones', () => {
   const lock = JSON.parse(readFileSync('package-lock.json', 'utf8')) as {
     packages: Record<string, { resolved?: string; integrity?: string; link?: boolean }>
