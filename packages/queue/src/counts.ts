@@ -59,6 +59,11 @@ export class QueueCounts {
       this.#instances.delete(instance)
   }
 
+  /** The instance has no rows any more. */
+  forget(instance: InstanceId): void {
+    this.#instances.delete(instance)
+  }
+
   /** Messages of the instance that are not yet sent, failed or cancelled. */
   waiting(instance: InstanceId): number {
     const counts = this.#instances.get(instance)

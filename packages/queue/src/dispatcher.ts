@@ -3,6 +3,7 @@ import {
   type Clock,
   DAY,
   EclusaError,
+  type ErrorKind,
   type InstanceId,
   type Lifecycle,
   type Logger,
@@ -25,9 +26,9 @@ import type {
   QueueEvents,
 } from './message.ts'
 import type { OutboxListener } from './outbox.ts'
-import type { Claimed, DurableEvent, Head, OutboundStore } from './outbound-store.ts'
+import type { Claimed, Head, OutboundStore } from './outbound-store.ts'
 import { pauseBetween, planPacing, type PacingOptions } from './pacing.ts'
-import { deliveredEvent, readEvent, type Receipt, type Receipts, refOf } from './receipts.ts'
+import { failedEvent, type Receipt, type Receipts, refOf, sentEvents } from './receipts.ts'
 import { decideRetry, limitedForMs, type RetryDecision, sendFailureOf, type SendFailure } from './retry.ts'
 import { Turns } from './turns.ts'
 
@@ -73,8 +74,8 @@ export interface DispatcherOptions {
 
 /** Document 1: a message that waited longer is not sent any more. */
 export const DEFAULT_EXPIRE_AFTER_MS = DAY
-/** The sender has a deadline of its own; this one only catches a sender that forgot it. */
-const SEND_DEADLINE_MS = 120 * SECOND
+/** The sender has a shorter deadline of its own; this one only catches a sender that forgot it. */
+export const SEND_DEADLINE_MS: number = 120 * SECOND
 /** Presence and read marks are courtesy: none holds a message up for longer. */
 const COURTESY_DEADLINE_MS = 5 * SECOND
 /** WhatsApp drops "typing…" after about 10 s without a renewal. */
@@ -82,6 +83,8 @@ const RENEW_TYPING_MS = 10 * SECOND
 /** After SESSION_OFFLINE an instance is tried again by itself, in case nobody tells us that it came back. */
 const PROBE_OFFLINE_MS = 30 * SECOND
 const STOP_WITHIN_MS = 5 * SECOND
+/** What is on the wire of an instance that is being removed ends by itself so long; then nobody waits for it. */
+const REMOVE_WITHIN_MS = 5 * SECOND
 /** A chat whose database write failed tries again after 1 s, 2 s, 4 s … 30 s. */
 const MAX_DATABASE_BACKOFF_MS = 30 * SECOND
 /** Chats read per step when the window is refilled, so that no step holds the connection long. */
@@ -109,6 +112,8 @@ interface Line {
   cursor: string | null
   /** A chat behind the cursor found no place: go round once more. */
   missed: boolean
+  /** Resolved when the line is forgotten: offline, and nothing under way. */
+  readonly idle: PromiseWithResolvers<void>
 }
 
 /**
@@ -146,6 +151,8 @@ interface Lane {
   /** Of the claimed message. */
   priority: number
   onTheWire: boolean
+  /** Ends the wait for a send whose end nobody will learn; null while there is none. */
+  giveUp: ((why: ErrorKind) => void) | null
 }
 
 /** What a chat does after a lane. */
@@ -294,6 +301,24 @@ export class Dispatcher implements Lifecycle, OutboxListener {
     this.#pump()
   }
 
+  async instanceRemoved(instance: InstanceId): Promise<void> {
+    this.instanceOffline(instance)
+    const line = this.#lines.get(instance)
+    if (line === undefined) return
+    await this.#idle(line)
+    for (const lane of line.lanes) lane.giveUp?.(queueErrors.INSTANCE_REMOVED)
+    // Now only writes are left.
+    await this.#idle(line)
+  }
+
+  /** Resolves when the line has nothing under way any more, at the latest after 5 s. */
+  async #idle(line: Line): Promise<void> {
+    const { promise: enough, resolve } = Promise.withResolvers<void>()
+    const due = this.#due.add(this.#clock.now() + REMOVE_WITHIN_MS, resolve)
+    await Promise.race([line.idle.promise, enough])
+    due.cancel()
+  }
+
   async #finish(): Promise<void> {
     this.#running = false
     for (const line of this.#lines.values()) {
@@ -309,6 +334,7 @@ export class Dispatcher implements Lifecycle, OutboxListener {
     }
     for (const line of this.#lines.values()) for (const lane of line.lanes) lane.sending.abort()
     this.#due.clear()
+    for (const line of this.#lines.values()) line.idle.resolve()
     this.#chats.clear()
     this.#lines.clear()
     this.#backlog.clear()
@@ -402,7 +428,9 @@ export class Dispatcher implements Lifecycle, OutboxListener {
   }
 
   #forgetIfIdle(line: Line): void {
-    if (!line.online && line.lanes.size === 0 && line.chats.size === 0) this.#lines.delete(line.instance)
+    if (line.online || line.lanes.size > 0 || line.chats.size > 0) return
+    this.#lines.delete(line.instance)
+    line.idle.resolve()
   }
 
   /** Opens chats that wait on disk, lines in turn, a step at a time, until the window is full or knows all. */
@@ -475,6 +503,7 @@ export class Dispatcher implements Lifecycle, OutboxListener {
       live: null,
       priority: NO_PRIORITY,
       onTheWire: false,
+      giveUp: null,
     }
     line.lanes.add(lane)
     this.#laneCount++
@@ -676,13 +705,16 @@ export class Dispatcher implements Lifecycle, OutboxListener {
 
   async #withDeadline(lane: Lane, message: OutboundMessage): Promise<{ readonly ackedAt: number }> {
     const { promise: tooLate, reject } = Promise.withResolvers<never>()
-    const due = this.#due.add(this.#clock.now() + SEND_DEADLINE_MS, () => {
+    const giveUp = (why: ErrorKind): void => {
       lane.sending.abort()
-      reject(new EclusaError(queueErrors.SEND_TIMEOUT))
-    })
+      reject(new EclusaError(why))
+    }
+    lane.giveUp = giveUp
+    const due = this.#due.add(this.#clock.now() + SEND_DEADLINE_MS, () => giveUp(queueErrors.SEND_TIMEOUT))
     try {
       return await Promise.race([this.#options.sender.send(message, lane.sending.signal), tooLate])
     } finally {
+      lane.giveUp = null
       due.cancel()
     }
   }
@@ -778,12 +810,8 @@ export class Dispatcher implements Lifecycle, OutboxListener {
     chat.unfinished = { live, sentAt }
     const { identity } = live
     const { events, result } = await live.exclusively(async () => {
-      const events: DurableEvent[] = [
-        { name: 'outbound.sent', event: { ...refOf(identity), state: 'SENT', at: sentAt } },
-      ]
-      if (live.receivedAt !== null) events.push(deliveredEvent(identity, live.receivedAt))
-      if (live.readAt !== null) events.push(readEvent(identity, live.readAt))
-      const result = await this.#store.finish(identity, sentAt, events)
+      const events = sentEvents(identity, sentAt, live)
+      const result = await this.#store.finish(identity, { sentAt, status: 'PROCESSING', events })
       live.ended = true
       return { events, result }
     })
@@ -806,21 +834,25 @@ export class Dispatcher implements Lifecycle, OutboxListener {
   async #fail(chat: Chat, live: LiveMessage, why: OutboundFailure): Promise<Next> {
     const { identity } = live
     const failure = { code: why.code, message: why.message }
-    const event: DurableEvent = {
-      name: 'outbound.failed',
-      event: { ...refOf(identity), state: 'FAILED', at: this.#clock.now(), failure },
-    }
-    const failed = await live.exclusively(async () => {
-      // A receipt that came while the last try was failing: it did arrive.
-      if (live.receivedAt !== null) return null
+    const event = failedEvent(identity, this.#clock.now(), failure)
+    const outcome = await live.exclusively(async () => {
       const mayBeDelivered = live.unconfirmed
-      const done = await this.#store.fail(identity, { failure, status: 'PROCESSING', mayBeDelivered, event })
-      live.ended = true
-      return done
+      const outcome = await this.#store.fail(identity, {
+        failure,
+        status: 'PROCESSING',
+        mayBeDelivered,
+        event,
+      })
+      if (outcome.kind === 'arrived') {
+        live.deliveredAt = outcome.deliveredAt
+        live.readAt = outcome.readAt
+      } else live.ended = true
+      return outcome
     })
-    if (failed === null) return this.#end(chat, live, live.receivedAt ?? this.#clock.now())
+    // A receipt that came while the last try was failing: it did arrive.
+    if (outcome.kind === 'arrived') return this.#end(chat, live, live.receivedAt ?? this.#clock.now())
     this.#live.remove(live)
-    if (!failed) return { kind: 'again' }
+    if (outcome.kind === 'gone') return { kind: 'again' }
     this.#options.counts.move(identity.tenant, identity.instance, 'PROCESSING', 'FAILED')
     this.#options.emitter.emit(event.name, event.event)
     return { kind: 'again' }
@@ -911,6 +943,7 @@ function newLine(instance: InstanceId): Line {
     chats: new Set(),
     cursor: null,
     missed: false,
+    idle: Promise.withResolvers<void>(),
   }
 }
 

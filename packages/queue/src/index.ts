@@ -1,5 +1,5 @@
 export type { QueueStats } from './counts.ts'
-export { defaultDispatcherLimits, Dispatcher, type DispatcherLimits } from './dispatcher.ts'
+export { defaultDispatcherLimits, Dispatcher, type DispatcherLimits, SEND_DEADLINE_MS } from './dispatcher.ts'
 export { queueErrors } from './errors.ts'
 export type {
   ChatContext,

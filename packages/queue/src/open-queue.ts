@@ -7,6 +7,7 @@ import {
   Dispatcher,
   type DispatcherLimits,
 } from './dispatcher.ts'
+import { Endings } from './endings.ts'
 import { LiveMessage, LiveMessages } from './live-messages.ts'
 import type { ChatContext, MessageSender, QueueEvents } from './message.ts'
 import { OutboundStore } from './outbound-store.ts'
@@ -80,14 +81,14 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
   for (const { identity, deliveredAt, readAt } of unconfirmed) {
     live.add(new LiveMessage(identity, { processing: false, unconfirmed: true, deliveredAt, readAt }))
   }
-  const outbox = new Outbox({ store, counts, live, clock, emitter, listener: dispatcher, lastSeq })
+  const endings = new Endings({ store, counts, live, clock, emitter })
+  const outbox = new Outbox({ store, counts, live, clock, emitter, endings, listener: dispatcher, lastSeq })
   const sweep = new Sweep({
     store,
     counts,
-    live,
+    endings,
     clock,
     log,
-    emitter,
     options: { ...defaultSweepOptions, ...options.sweep },
     expireAfterMs,
   })

@@ -82,6 +82,20 @@ export interface LivePosition {
   readonly seq: number
 }
 
+/** What a receipt said of a message before it ended; epoch milliseconds, both null when none came. */
+export interface EarlyReceipts {
+  readonly deliveredAt: number | null
+  readonly readAt: number | null
+}
+
+/** How an attempt to fail a message ended. */
+export type FailOutcome =
+  | { readonly kind: 'failed' }
+  /** A receipt on its row says that WhatsApp has it: it is not to fail. */
+  | ({ readonly kind: 'arrived' } & EarlyReceipts)
+  /** Its row is gone, or in another status. */
+  | { readonly kind: 'gone' }
+
 export interface LiveRow {
   readonly identity: OutboundIdentity
   readonly position: LivePosition
@@ -305,15 +319,19 @@ export class OutboundStore {
 
   /**
    * WhatsApp has it: the row goes, its content moves to "SentMessage", its facts to the tombstone (with receipts that
-   * were early). Gives the chat's next head. False when the row was gone already.
+   * were early). Gives the chat's next head. False when the row was not in `status` any more.
    */
   async finish(
     identity: OutboundIdentity,
-    sentAt: number,
-    events: readonly DurableEvent[],
+    how: {
+      readonly sentAt: number
+      readonly status: RowStatus
+      readonly events: readonly DurableEvent[]
+    },
   ): Promise<{ readonly next: Head | undefined } | false> {
     const { seq, instance, chat } = identity
-    const row = 'from "MessageQueueItem" where seq = ?'
+    const { sentAt, status, events } = how
+    const row = 'from "MessageQueueItem" where seq = ? and status = ?'
     try {
       const results = await this.#database.write([
         {
@@ -322,11 +340,11 @@ export class OutboundStore {
                   case when "receiptReadAt" is not null then 'READ'
                     when "receiptDeliveredAt" is not null then 'DELIVERED' else 'SENT' end,
                   ?, ?, coalesce("receiptDeliveredAt", "receiptReadAt"), "receiptReadAt", null, null, ? ${row}`,
-          params: [identity.acceptedAt, sentAt, this.#clock.now(), seq],
+          params: [identity.acceptedAt, sentAt, this.#clock.now(), seq, status],
           mustChange: 1,
         },
         this.#keepContent(identity, sentAt),
-        { sql: `delete ${row}`, params: [seq], mustChange: 1 },
+        { sql: `delete ${row}`, params: [seq, status], mustChange: 1 },
         ...events.map((event) => this.#log(event)),
         { sql: HEAD, params: [instance, chat] },
       ])
@@ -339,10 +357,11 @@ export class OutboundStore {
   }
 
   /**
-   * The message failed for good: its row stays for an hour as FAILED, out of its chat's way. False when the row was
-   * not in `status` any more. The content is kept like a sent one's when it may have reached WhatsApp.
+   * The message failed for good: its row stays for an hour as FAILED, out of its chat's way. Nothing changes when the
+   * row is not in `status` any more, or has a receipt. The content is kept like a sent one's when it may have reached
+   * WhatsApp.
    */
-  fail(
+  async fail(
     identity: OutboundIdentity,
     how: {
       readonly failure: OutboundFailure
@@ -350,14 +369,15 @@ export class OutboundStore {
       readonly mayBeDelivered: boolean
       readonly event: DurableEvent
     },
-  ): Promise<boolean> {
+  ): Promise<FailOutcome> {
     const { failure, status, mayBeDelivered, event } = how
     const { seq, acceptedAt } = identity
     const now = this.#clock.now()
-    return this.#unlessConflict([
+    const failed = await this.#unlessConflict([
       {
         sql: `update "MessageQueueItem" set status = 'FAILED', priority = ${FAILED_PRIORITY}, "errorCode" = ?,
-              error = ?, "retryAt" = null, "updatedAt" = ? where seq = ? and status = ?`,
+              error = ?, "retryAt" = null, "updatedAt" = ? where seq = ? and status = ?
+              and "receiptDeliveredAt" is null and "receiptReadAt" is null`,
         params: [failure.code, failure.message, toSqlTime(now), seq, status],
         mustChange: 1,
       },
@@ -370,6 +390,18 @@ export class OutboundStore {
       ...(mayBeDelivered ? [this.#keepContent(identity, now)] : []),
       this.#log(event),
     ])
+    if (failed) return { kind: 'failed' }
+    const [row] = await this.#database.read(
+      `select "receiptDeliveredAt", "receiptReadAt" from "MessageQueueItem" where seq = ? and status = ?
+       and ("receiptDeliveredAt" is not null or "receiptReadAt" is not null)`,
+      [seq, status],
+    )
+    if (row === undefined) return { kind: 'gone' }
+    return {
+      kind: 'arrived',
+      deliveredAt: row['receiptDeliveredAt'] as number | null,
+      readAt: row['receiptReadAt'] as number | null,
+    }
   }
 
   /** Takes a message back that was never handed to WhatsApp; the status its row had, or false. */
@@ -531,7 +563,7 @@ export class OutboundStore {
     pendingBefore: number,
     failedBefore: number,
   ): Promise<{
-    readonly expired: readonly OutboundIdentity[]
+    readonly expired: readonly Pick<LiveRow, 'identity' | 'sent'>[]
     readonly failed: readonly {
       readonly seq: number
       readonly tenant: TenantId
@@ -546,13 +578,15 @@ export class OutboundStore {
         [afterSeq, limit],
       ),
       this.#database.read(
-        `select ${IDENTITY}, status ${window} where (status = 'PENDING' and "createdAt" < ?)
+        `select ${IDENTITY}, status, "sentAt" ${window} where (status = 'PENDING' and "createdAt" < ?)
          or (status = 'FAILED' and "updatedAt" < ?)`,
         [afterSeq, limit, toSqlTime(pendingBefore), toSqlTime(failedBefore)],
       ),
     ])
     return {
-      expired: rows.filter((row) => row['status'] === 'PENDING').map(identityOf),
+      expired: rows
+        .filter((row) => row['status'] === 'PENDING')
+        .map((row) => ({ identity: identityOf(row), sent: row['sentAt'] !== null })),
       failed: rows.filter((row) => row['status'] === 'FAILED').map(identityOf),
       lastSeq: (end?.['seq'] ?? null) as number | null,
     }
@@ -598,6 +632,17 @@ export class OutboundStore {
     return { deletedCount: result?.changes ?? 0, lastSeq }
   }
 
+  /** One step of deleting everything of an instance, whatever its state: at most `limit` rows of each table. */
+  async forgetInstanceStep(instance: InstanceId, limit: number): Promise<{ readonly isLast: boolean }> {
+    const results = await this.#database.write(
+      TABLES.map((table) => ({
+        sql: `delete from "${table}" where seq in (select seq from "${table}" where instance = ? limit ?)`,
+        params: [instance, limit],
+      })),
+    )
+    return { isLast: results.every(({ changes }) => changes < limit) }
+  }
+
   #keepContent({ seq, acceptedAt }: OutboundIdentity, sentAt: number): Statement {
     return {
       sql: `insert into "SentMessage" (seq, instance, wa_message_id, accepted_at, sent_at, payload)
@@ -631,6 +676,9 @@ export class OutboundStore {
     }
   }
 }
+
+/** Each finds the rows of an instance by an index. */
+const TABLES = ['MessageQueueItem', 'OutboundTombstone', 'SentMessage', 'IdempotencyKey'] as const
 
 const TIMES = {
   OutboundTombstone: { acceptedAt: 'accepted_at', changedAt: 'changed_at' },

@@ -12,6 +12,7 @@ import {
   type WaMessageId,
 } from '@eclusa/kernel'
 import type { QueueCounts, QueueStats } from './counts.ts'
+import type { Endings } from './endings.ts'
 import { queueErrors } from './errors.ts'
 import type { LiveMessages } from './live-messages.ts'
 import type { OutboundContent, OutboundIdentity, OutboundStatus, Priority, QueueEvents } from './message.ts'
@@ -49,6 +50,8 @@ export interface OutboxListener {
   accepted(message: OutboundIdentity, priority: number): void
   /** A row is gone because it was cancelled. */
   cancelled(message: OutboundIdentity): void
+  /** Nothing more of this instance is sent. Resolves when nothing of it is under way, at the latest after 10 s. */
+  instanceRemoved(instance: InstanceId): Promise<void>
 }
 
 const PRIORITIES: Readonly<Record<Priority, number>> = { urgent: 0, normal: 1, bulk: 2 }
@@ -57,6 +60,8 @@ const PRIORITIES: Readonly<Record<Priority, number>> = { urgent: 0, normal: 1, b
 export const MAX_TEXT_LENGTH = 65_536
 const MAX_RETRIES = 20
 const CANCEL_STEP = 500
+/** Rows of each table that one step of forgetting an instance deletes: a few milliseconds of the one connection. */
+const FORGET_STEP = 1000
 
 /** Where messages are accepted, asked about and taken back. */
 export class Outbox {
@@ -65,6 +70,7 @@ export class Outbox {
   readonly #live: LiveMessages
   readonly #clock: Clock
   readonly #emitter: TypedEmitter<QueueEvents>
+  readonly #endings: Endings
   readonly #listener: OutboxListener
   #lastSeq: number
 
@@ -74,6 +80,7 @@ export class Outbox {
     readonly live: LiveMessages
     readonly clock: Clock
     readonly emitter: TypedEmitter<QueueEvents>
+    readonly endings: Endings
     readonly listener: OutboxListener
     /** The greatest seq ever given out. */
     readonly lastSeq: number
@@ -83,6 +90,7 @@ export class Outbox {
     this.#live = options.live
     this.#clock = options.clock
     this.#emitter = options.emitter
+    this.#endings = options.endings
     this.#listener = options.listener
     this.#lastSeq = options.lastSeq
   }
@@ -167,9 +175,12 @@ export class Outbox {
 
   /**
    * Ends everything of an instance that is being removed; returns how many messages ended. What may have reached
-   * WhatsApp fails with QUEUE_INSTANCE_REMOVED instead of being cancelled. Take the instance offline first.
+   * WhatsApp fails with QUEUE_INSTANCE_REMOVED instead of being cancelled. What is on the wire gets 5 s to end by
+   * itself. End its session first, and accept nothing more for it.
    */
   async cancelInstance(instance: InstanceId): Promise<number> {
+    // What comes back from the wire waits again, so it must be back before the rows are read.
+    await this.#listener.instanceRemoved(instance)
     let after: LivePosition = { chat: '', priority: 0, seq: 0 }
     let endedCount = 0
     for (;;) {
@@ -180,6 +191,14 @@ export class Outbox {
       if (last === undefined || rows.length < CANCEL_STEP) return endedCount
       after = last.position
     }
+  }
+
+  /** `cancelInstance`, then no row of the instance is left in any table; returns how many messages ended. */
+  async forgetInstance(instance: InstanceId): Promise<number> {
+    const endedCount = await this.cancelInstance(instance)
+    while (!(await this.#store.forgetInstanceStep(instance, FORGET_STEP)).isLast);
+    this.#counts.forget(instance)
+    return endedCount
   }
 
   stats(instance?: InstanceId): Promise<QueueStats> {
@@ -209,25 +228,9 @@ export class Outbox {
     return true
   }
 
-  async #endRow({ identity, status, sent }: LiveRow): Promise<boolean> {
-    if (!sent) return this.#cancelRow(identity)
-    // On the wire right now: it ends by itself.
-    if (status !== 'PENDING') return false
-    const { code, message } = queueErrors.INSTANCE_REMOVED
-    const failure = { code, message }
-    const event: DurableEvent = {
-      name: 'outbound.failed',
-      event: { ...refOf(identity), state: 'FAILED', at: this.#clock.now(), failure },
-    }
-    const live = this.#live.bySeq(identity.seq)
-    if (!(await this.#store.fail(identity, { failure, status, mayBeDelivered: true, event }))) return false
-    if (live !== undefined) {
-      live.ended = true
-      this.#live.remove(live)
-    }
-    this.#counts.move(identity.tenant, identity.instance, status, 'FAILED')
-    this.#emitter.emit(event.name, event.event)
-    return true
+  async #endRow(row: LiveRow): Promise<boolean> {
+    if (!row.sent) return this.#cancelRow(row.identity)
+    return (await this.#endings.end(row, queueErrors.INSTANCE_REMOVED)) !== null
   }
 }
 

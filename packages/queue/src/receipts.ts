@@ -1,7 +1,7 @@
 import type { InstanceId, Logger, TypedEmitter } from '@eclusa/kernel'
 import type { LiveMessage, LiveMessages } from './live-messages.ts'
-import type { OutboundIdentity, QueueEvents } from './message.ts'
-import type { DurableEvent, OutboundStore, Tombstone } from './outbound-store.ts'
+import type { OutboundFailure, OutboundIdentity, QueueEvents } from './message.ts'
+import type { DurableEvent, EarlyReceipts, OutboundStore, Tombstone } from './outbound-store.ts'
 
 export interface Receipt {
   readonly instance: InstanceId
@@ -85,11 +85,34 @@ export class Receipts {
   }
 }
 
-export function deliveredEvent(message: Omit<OutboundIdentity, 'seq'>, at: number): DurableEvent {
+/** What there is to tell when WhatsApp has a message, with what receipts said before. */
+export function sentEvents(
+  message: Omit<OutboundIdentity, 'seq'>,
+  sentAt: number,
+  { deliveredAt, readAt }: EarlyReceipts,
+): DurableEvent[] {
+  const events: DurableEvent[] = [
+    { name: 'outbound.sent', event: { ...refOf(message), state: 'SENT', at: sentAt } },
+  ]
+  const receivedAt = deliveredAt ?? readAt
+  if (receivedAt !== null) events.push(deliveredEvent(message, receivedAt))
+  if (readAt !== null) events.push(readEvent(message, readAt))
+  return events
+}
+
+export function failedEvent(
+  message: Omit<OutboundIdentity, 'seq'>,
+  at: number,
+  failure: OutboundFailure,
+): DurableEvent {
+  return { name: 'outbound.failed', event: { ...refOf(message), state: 'FAILED', at, failure } }
+}
+
+function deliveredEvent(message: Omit<OutboundIdentity, 'seq'>, at: number): DurableEvent {
   return { name: 'outbound.delivered', event: { ...refOf(message), state: 'DELIVERED', at } }
 }
 
-export function readEvent(message: Omit<OutboundIdentity, 'seq'>, at: number): DurableEvent {
+function readEvent(message: Omit<OutboundIdentity, 'seq'>, at: number): DurableEvent {
   return { name: 'outbound.read', event: { ...refOf(message), state: 'READ', at } }
 }
 

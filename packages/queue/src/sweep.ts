@@ -1,19 +1,8 @@
-import {
-  type Clock,
-  DAY,
-  HOUR,
-  type Lifecycle,
-  type Logger,
-  MINUTE,
-  runLoop,
-  type TypedEmitter,
-} from '@eclusa/kernel'
+import { type Clock, DAY, HOUR, type Lifecycle, type Logger, MINUTE, runLoop } from '@eclusa/kernel'
 import type { QueueCounts } from './counts.ts'
+import type { Endings } from './endings.ts'
 import { queueErrors } from './errors.ts'
-import type { LiveMessages } from './live-messages.ts'
-import type { OutboundIdentity, QueueEvents } from './message.ts'
-import type { DurableEvent, OutboundStore } from './outbound-store.ts'
-import { refOf } from './receipts.ts'
+import type { OutboundStore } from './outbound-store.ts'
 
 /** How long what has ended is kept. */
 export interface SweepOptions {
@@ -48,10 +37,9 @@ const STEP = 1000
 export class Sweep implements Lifecycle {
   readonly #store: OutboundStore
   readonly #counts: QueueCounts
-  readonly #live: LiveMessages
+  readonly #endings: Endings
   readonly #clock: Clock
   readonly #log: Logger
-  readonly #emitter: TypedEmitter<QueueEvents>
   readonly #options: SweepOptions
   readonly #expireAfterMs: number
   readonly #end = new AbortController()
@@ -60,19 +48,17 @@ export class Sweep implements Lifecycle {
   constructor(options: {
     readonly store: OutboundStore
     readonly counts: QueueCounts
-    readonly live: LiveMessages
+    readonly endings: Endings
     readonly clock: Clock
     readonly log: Logger
-    readonly emitter: TypedEmitter<QueueEvents>
     readonly options: SweepOptions
     readonly expireAfterMs: number
   }) {
     this.#store = options.store
     this.#counts = options.counts
-    this.#live = options.live
+    this.#endings = options.endings
     this.#clock = options.clock
     this.#log = options.log
-    this.#emitter = options.emitter
     this.#options = options.options
     this.#expireAfterMs = options.expireAfterMs
   }
@@ -123,34 +109,16 @@ export class Sweep implements Lifecycle {
         now - this.#expireAfterMs,
         now - this.#options.keepFailedForMs,
       )
-      const ended = await Promise.all(step.expired.map((identity) => this.#expire(identity)))
-      expired += ended.filter(Boolean).length
+      // One that a lane took since it was read is the lane's to expire.
+      const ended = await Promise.all(
+        step.expired.map((row) => this.#endings.end(row, queueErrors.MESSAGE_EXPIRED)),
+      )
+      expired += ended.filter((how) => how === 'failed').length
       removedFailed += await this.#store.removeFailed(step.failed.map(({ seq }) => seq))
       for (const { tenant, instance } of step.failed) this.#counts.move(tenant, instance, 'FAILED', null)
       if (step.lastSeq === null || signal?.aborted === true) return { expired, removedFailed }
       after = step.lastSeq
     }
-  }
-
-  async #expire(identity: OutboundIdentity): Promise<boolean> {
-    const { code, message } = queueErrors.MESSAGE_EXPIRED
-    const failure = { code, message }
-    const event: DurableEvent = {
-      name: 'outbound.failed',
-      event: { ...refOf(identity), state: 'FAILED', at: this.#clock.now(), failure },
-    }
-    const live = this.#live.bySeq(identity.seq)
-    const mayBeDelivered = live?.unconfirmed === true
-    // Taken by a lane since it was read: the lane expires it.
-    if (!(await this.#store.fail(identity, { failure, status: 'PENDING', mayBeDelivered, event })))
-      return false
-    if (live !== undefined) {
-      live.ended = true
-      this.#live.remove(live)
-    }
-    this.#counts.move(identity.tenant, identity.instance, 'PENDING', 'FAILED')
-    this.#emitter.emit(event.name, event.event)
-    return true
   }
 
   async #forget(

@@ -138,10 +138,11 @@ test('a rate limit backs the whole instance off, longer each time, and counts no
   await h.advance(20_000, 1000)
   const afterFirst = h.sender.sends.length
   assert(afterFirst >= 2)
-  await h.advance(40_000, 1000)
+  // 70 s after the first send: the second pause began at 24 s at the earliest, and lasts 48 s at least.
+  await h.advance(30_000, 1000)
   assert.equal(h.sender.sends.length, afterFirst)
   h.sender.outcome = () => 'ack'
-  await h.advance(40_000, 1000)
+  await h.advance(50_000, 1000)
   assert.deepEqual(await h.rows(), [])
 })
 

@@ -480,3 +480,157 @@ test('a row whose content does not open fails alone and does not block its chat'
   assert.deepEqual(h.sender.texts, ['2'])
   assert.equal((await h.queue.outbox.status(id))?.failure?.code, 'STORAGE_SEAL_BROKEN')
 })
+
+test('an unconfirmed message that WhatsApp delivered is not expired: the sweep ends it as it arrived', async (t) => {
+  const h = await startQueue(t)
+  h.sender.outcome = unavailable
+  const delivered = await h.enqueue('delivered')
+  const read = await h.enqueue('read', { chat: chatB })
+  await h.quiet()
+  h.queue.dispatcher.instanceOffline(h.instance)
+  await h.quiet()
+  const at = h.clock.now()
+  for (const [{ waMessageId }, kind] of [
+    [delivered, 'delivered'],
+    [read, 'read'],
+  ] as const) {
+    await h.queue.dispatcher.recordReceipt({ instance: h.instance, waMessageIds: [waMessageId], kind, at })
+  }
+  await h.advance(25 * HOUR, HOUR)
+  h.events.length = 0
+  assert.equal((await h.queue.sweep.pass()).expired, 0)
+  const status = await h.queue.outbox.status(delivered.id)
+  assert.deepEqual([status?.state, status?.deliveredAt, status?.failure], ['DELIVERED', at, null])
+  assert.equal((await h.queue.outbox.status(read.id))?.state, 'READ')
+  assert.deepEqual(h.events.toSorted(), [
+    'outbound.delivered',
+    'outbound.delivered',
+    'outbound.read',
+    'outbound.sent',
+    'outbound.sent',
+  ])
+  assert.deepEqual(await h.rows(), [])
+  assert.deepEqual(await h.queue.outbox.stats(), { pending: 0, processing: 0, failed: 0 })
+})
+
+test('a receipt that comes while the sweep expires its message is never lost', async (t) => {
+  const h = await startQueue(t)
+  h.sender.outcome = unavailable
+  for (let n = 0; n < 12; n++) {
+    h.queue.dispatcher.instanceOnline(h.instance)
+    const { id, waMessageId } = await h.enqueue(`${n}`)
+    await h.quiet()
+    h.queue.dispatcher.instanceOffline(h.instance)
+    await h.advance(25 * HOUR, 5 * HOUR)
+    const receipt = { instance: h.instance, waMessageIds: [waMessageId], kind: 'delivered', at: 1 } as const
+    const swept = n % 2 === 0 ? h.queue.sweep.pass() : null
+    for (let turn = 0; turn < n; turn++) await Promise.resolve()
+    const recorded = h.queue.dispatcher.recordReceipt(receipt)
+    await Promise.all([swept ?? h.queue.sweep.pass(), recorded])
+    const state = (await h.queue.outbox.status(id))?.state
+    const facts = [...h.events]
+    // Either the receipt was first, or the message had failed before it: never a row that says both.
+    assert.equal(state, facts.includes('outbound.failed') ? 'FAILED' : 'DELIVERED', `${n}`)
+    h.events.length = 0
+  }
+  const { pending, processing } = await h.queue.outbox.stats()
+  assert.deepEqual([pending, processing], [0, 0])
+})
+
+test('removing an instance ends a delivered but unconfirmed message as it arrived', async (t) => {
+  const h = await startQueue(t)
+  h.sender.outcome = unavailable
+  const { id, waMessageId } = await h.enqueue('1')
+  await h.quiet()
+  h.queue.dispatcher.instanceOffline(h.instance)
+  await h.quiet()
+  await h.queue.dispatcher.recordReceipt({
+    instance: h.instance,
+    waMessageIds: [waMessageId],
+    kind: 'delivered',
+    at: 7,
+  })
+  assert.equal(await h.queue.outbox.cancelInstance(h.instance), 1)
+  assert.equal((await h.queue.outbox.status(id))?.state, 'DELIVERED')
+  assert.deepEqual(await h.queue.outbox.stats(), { pending: 0, processing: 0, failed: 0 })
+})
+
+test('removing an instance waits for what is on the wire, and ends what comes back from there', async (t) => {
+  const h = await startQueue(t)
+  h.sender.outcome = () => 'hang'
+  const back = await h.enqueue('comes back')
+  await h.quiet()
+  const removing = h.queue.outbox.cancelInstance(h.instance)
+  await h.quiet()
+  h.sender.release(sessionError('SESSION_OFFLINE', 'later', 'unknown'))
+  assert.equal(await removing, 1)
+  assert.equal((await h.queue.outbox.status(back.id))?.failure?.code, 'QUEUE_INSTANCE_REMOVED')
+  assert.deepEqual(await h.queue.outbox.stats(), { pending: 0, processing: 0, failed: 1 })
+  assert.equal(h.queue.dispatcher.stats().lanes, 0)
+})
+
+test('removing an instance gives up a send that does not end within 5 s, and keeps one that did', async (t) => {
+  const h = await startQueue(t)
+  h.sender.outcome = () => 'hang'
+  const stuck = await h.enqueue('stuck')
+  await h.quiet()
+  const removing = h.queue.outbox.cancelInstance(h.instance)
+  await h.advance(5000)
+  await removing
+  assert.equal((await h.queue.outbox.status(stuck.id))?.failure?.code, 'QUEUE_INSTANCE_REMOVED')
+  // Its end comes too late to matter.
+  h.sender.release()
+  await h.quiet()
+  assert.equal((await h.queue.outbox.status(stuck.id))?.state, 'FAILED')
+  assert.deepEqual(await h.queue.outbox.stats(), { pending: 0, processing: 0, failed: 1 })
+  assert.deepEqual(h.queue.dispatcher.stats(), { lanes: 0, openChats: 0, lines: 0, timers: 0 })
+
+  h.queue.dispatcher.instanceOnline(h.instance)
+  const sent = await h.enqueue('sent')
+  await h.quiet()
+  const again = h.queue.outbox.cancelInstance(h.instance)
+  await h.quiet()
+  h.sender.outcome = () => 'ack'
+  h.sender.release()
+  await again
+  assert.equal((await h.queue.outbox.status(sent.id))?.state, 'SENT')
+})
+
+test('stopping does not wait for the removal of an instance', async (t) => {
+  const h = await startQueue(t)
+  h.sender.outcome = () => 'hang'
+  await h.enqueue('1')
+  await h.quiet()
+  const removing = h.queue.outbox.cancelInstance(h.instance)
+  await h.quiet()
+  const stopped = h.queue.stop()
+  await h.advance(5000)
+  await Promise.all([stopped, removing])
+})
+
+test('forgetting an instance leaves no row of it anywhere, and all of the others', async (t) => {
+  const h = await startQueue(t)
+  h.sender.outcome = ({ content }) =>
+    content.text === 'fails' ? sessionError('SESSION_NOT_ON_WHATSAPP', 'never', 'no') : 'ack'
+  const idempotency = { key: 'k', bodyHash: 'h' }
+  const theirs = await h.enqueue('theirs', { instance: `${h.instance.slice(0, -1)}x` as never, idempotency })
+  const sent = await h.enqueue('sent', { idempotency })
+  const failed = await h.enqueue('fails')
+  await h.quiet()
+  h.queue.dispatcher.instanceOffline(h.instance)
+  const waiting = await Promise.all(Array.from({ length: 1100 }, (_, n) => h.enqueue(`${n}`)))
+  assert.equal(await h.queue.outbox.forgetInstance(h.instance), 1100)
+  for (const { id } of [sent, failed, ...waiting.slice(0, 3)])
+    assert.equal(await h.queue.outbox.status(id), undefined)
+  for (const table of ['MessageQueueItem', 'OutboundTombstone', 'SentMessage', 'IdempotencyKey']) {
+    const rows = await h.database.read(`select 1 from "${table}" where instance = ?`, [h.instance])
+    assert.equal(rows.length, 0, table)
+  }
+  assert.equal((await h.queue.outbox.status(theirs.id))?.state, 'PENDING')
+  assert.deepEqual(await h.queue.outbox.stats(), { pending: 1, processing: 0, failed: 0 })
+  assert.equal(
+    await h.queue.outbox.contentForRetry(h.instance, sent.waMessageId),
+    undefined,
+    'its content is gone',
+  )
+})

@@ -65,6 +65,34 @@ export class EventLog {
     return rows.map((row) => this.#open(row))
   }
 
+  /**
+   * The next events after `after`, oldest first, by bytes too: it ends with the event that reaches `maxBytes` of sealed
+   * payload, so at least one comes. `isEnd` when nothing came after them.
+   */
+  async readBatch(options: {
+    readonly after: number
+    /** Up to 1,000. */
+    readonly maxEvents: number
+    readonly maxBytes: number
+    readonly tenant?: TenantId
+  }): Promise<{ readonly events: readonly LoggedEvent[]; readonly isEnd: boolean }> {
+    const { after, maxBytes, tenant } = options
+    const maxEvents = Math.min(options.maxEvents, MAX_READ)
+    const whose = tenant === undefined ? '' : 'tenant = ? and'
+    // The sizes first: of what does not fit, nothing is read but its length.
+    const rows = await this.#database.read(
+      `select seq, at, tenant, instance, type, payload, "totalBytes" from "Event" join (
+         select seq as "sizedSeq", sum(bytes) over (order by seq) as "totalBytes", bytes from (
+           select seq, length(payload) as bytes from "Event" where ${whose} seq > ? order by seq limit ?
+         ) as page
+       ) as sized on seq = "sizedSeq" where "totalBytes" - bytes < ? order by seq`,
+      [...(tenant === undefined ? [] : [tenant]), after, maxEvents, maxBytes],
+    )
+    const last = rows.at(-1)
+    const isFull = rows.length === maxEvents || Number(last?.['totalBytes'] ?? 0) >= maxBytes
+    return { events: rows.map((row) => this.#open(row)), isEnd: !isFull }
+  }
+
   /** The newest event's seq, also after it was swept; 0 when there never was one. */
   async lastSeq(): Promise<number> {
     const [row] = await this.#database.read(
@@ -92,6 +120,30 @@ export class EventLog {
       ])
       sweptCount += result?.changes ?? 0
       if (count < SWEEP_STEP) return sweptCount
+    }
+  }
+
+  /** Deletes all events of an instance of `tenant`, looking at 1,000 of the tenant's at a time; returns how many. */
+  async forgetInstance(tenant: TenantId, instance: InstanceId): Promise<number> {
+    let forgottenCount = 0
+    let after: SqlValue = 0
+    for (;;) {
+      const [end] = await this.#database.read(
+        `select max(seq) as seq from (
+           select seq from "Event" where tenant = ? and seq > ? order by seq limit ?
+         ) as step`,
+        [tenant, after, SWEEP_STEP],
+      )
+      const last: SqlValue = end?.['seq'] ?? null
+      if (last === null) return forgottenCount
+      const [result] = await this.#database.write([
+        {
+          sql: 'delete from "Event" where tenant = ? and seq > ? and seq <= ? and instance = ?',
+          params: [tenant, after, last, instance],
+        },
+      ])
+      forgottenCount += result?.changes ?? 0
+      after = last
     }
   }
 

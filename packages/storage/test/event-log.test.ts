@@ -68,3 +68,50 @@ test('the sweep takes old events in steps, keeps young ones, and no cursor is us
   const reopened = new EventLog({ database: await db.reopen(), sealer: testSealer(), clock })
   assert.equal(await reopened.lastSeq(), 2501)
 })
+
+test('a batch ends with the event that reaches its bytes, so that even one too large for it comes', async (t) => {
+  const { database } = await openTestDatabase(t, [])
+  const log = new EventLog({ database, sealer: testSealer(), clock: new ManualClock() })
+  const append = (tenant: typeof exatron, size: number) =>
+    database.write([
+      log.append({ tenant, instance, type: 'test.happened', payload: { text: 'x'.repeat(size) } }),
+    ])
+  for (const size of [10, 10, 5000, 10, 10]) await append(exatron, size)
+  await append(other, 10)
+  const batch = async (after: number, maxEvents: number, tenant?: typeof exatron) => {
+    const { events, isEnd } = await log.readBatch({
+      after,
+      maxEvents,
+      maxBytes: 1000,
+      ...(tenant === undefined ? {} : { tenant }),
+    })
+    return [events.map(({ seq }) => seq), isEnd]
+  }
+  assert.deepEqual(await batch(0, 100), [[1, 2, 3], false])
+  assert.deepEqual(await batch(2, 100), [[3], false])
+  assert.deepEqual(await batch(3, 100), [[4, 5, 6], true])
+  assert.deepEqual(await batch(3, 2), [[4, 5], false])
+  assert.deepEqual(await batch(0, 100, other), [[6], true])
+  assert.deepEqual(await batch(6, 100), [[], true])
+})
+
+test('forgetting an instance deletes its events, in steps, and nobody else’s', async (t) => {
+  const { database } = await openTestDatabase(t, [])
+  const log = new EventLog({ database, sealer: testSealer(), clock: new ManualClock() })
+  const gone = 'ins_00000000000000000001' as InstanceId
+  await database.write(
+    Array.from({ length: 2500 }, (_, n) =>
+      log.append({
+        tenant: exatron,
+        instance: n % 2 === 0 ? gone : instance,
+        type: 'test.happened',
+        payload: {},
+      }),
+    ),
+  )
+  await database.write([log.append({ tenant: other, instance, type: 'test.happened', payload: {} })])
+  assert.equal(await log.forgetInstance(exatron, gone), 1250)
+  assert.equal(await log.forgetInstance(exatron, gone), 0)
+  const left = await database.read('select count(*) as n, max(seq) as last from "Event"', [])
+  assert.deepEqual({ ...left[0] }, { n: 1251, last: 2501 })
+})
