@@ -35,7 +35,7 @@ import { ApiKeyStore } from './keys/api-key-store.ts'
 import { ApiKeys } from './keys/api-keys.ts'
 import { openLog } from './log.ts'
 import { ReadyProbe } from './ready-probe-store.ts'
-import { rootKeyOf } from './simulator-trust.ts'
+import { rootKeyOf, ServerTrust } from './simulator-trust.ts'
 import { StopList } from './stop-list.ts'
 import type { Terminal } from './terminal.ts'
 
@@ -60,6 +60,9 @@ export interface App {
   /** Graceful, within 10 s, idempotent. */
   stop(): Promise<void>
 }
+
+/** How long a boot that has numbers to connect waits for a simulator that starts at the same time. */
+const SIMULATOR_PATIENCE_MS = 10 * SECOND
 
 const gatewayMigrations: readonly Migration[] = loadMigrations(new URL('../migrations/', import.meta.url))
 
@@ -157,22 +160,30 @@ export async function startApp(options: AppOptions): Promise<App> {
           log.error({ tenant, instance, err: error }, 'a session event was not stored'),
         )
     })
+    const trust = new ServerTrust({
+      url: config.whatsappUrl,
+      use: (rootKey) => sessions.useServer({ url: config.whatsappUrl, rootKey }),
+      clock,
+      log,
+    })
     const instances = await Instances.open({
       store: new InstanceStore(database),
       maxInstances: config.maxInstances,
+      settleServer: () => trust.settle(),
       sessions,
       sessionEvents,
       outbox,
+      eventLog: events,
       clock,
       log,
     })
     stops.add('the sweep of events', 0.2 * SECOND, startSweep({ events, config, clock, log }))
 
     // Life: the demo, or the numbers of before. Which server it is must be settled before anybody can start a session.
-    sessions.useServer({
-      url: config.whatsappUrl,
-      rootKey: await rootKeyOf(config.whatsappUrl, { clock, log }),
-    })
+    const toStart = instances
+      .all()
+      .filter(({ simulated, wanted, rest }) => !simulated && wanted === 'started' && rest === null)
+    await trust.settle(toStart.length > 0 ? SIMULATOR_PATIENCE_MS : 0)
     if (wantsDemo({ ...config, ownServer: config.whatsappUrl !== WHATSAPP_URL }, instances.hasReal)) {
       demo = await Demo.start({
         instances,
@@ -186,7 +197,7 @@ export async function startApp(options: AppOptions): Promise<App> {
         log,
         view: new LiveView(terminal),
         whatsappUrl: config.whatsappUrl,
-        rootKeyOf: (whatsappUrl) => rootKeyOf(whatsappUrl, { clock, log }),
+        rootKeyOf: (whatsappUrl) => rootKeyOf(whatsappUrl, { clock, log, patienceMs: SIMULATOR_PATIENCE_MS }),
       }).catch((error: unknown) => {
         log.error({ err: error }, 'the demo could not be started; the gateway works without it')
         return null
@@ -197,8 +208,7 @@ export async function startApp(options: AppOptions): Promise<App> {
         'ECLUSA_DEMO is on, but a real instance exists: real numbers come first, the demo stays off',
       )
     }
-    for (const instance of instances.all()) {
-      if (instance.simulated || instance.wanted !== 'started') continue
+    for (const instance of toStart) {
       instances.connect(instance).catch((error: unknown) => {
         log.error(
           { tenant: instance.tenant, instance: instance.id, err: error },

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { EclusaError } from '@eclusa/kernel'
+import { SEND_DEADLINE_MS } from '@eclusa/queue'
 import { loadConfig, renderConfigDocs } from '../src/config.ts'
 
 function faultsOf(env: Record<string, string>): string {
@@ -45,6 +46,13 @@ test('numbers outside their bounds, negative, fractional or in words are refused
     assert.match(faultsOf({ ECLUSA_HTTP_PORT: value }), /ECLUSA_HTTP_PORT/, value)
   }
   assert.equal(loadConfig({ ECLUSA_HTTP_PORT: '0' }).httpPort, 0)
+})
+
+test('a session stops waiting for an acknowledgement before the dispatcher gives the send up', () => {
+  assert.match(faultsOf({ ECLUSA_SESSION_ACK_TIMEOUT_MS: '100001' }), /ECLUSA_SESSION_ACK_TIMEOUT_MS must be/)
+  const { sessionAckTimeoutMs } = loadConfig({ ECLUSA_SESSION_ACK_TIMEOUT_MS: '100000' })
+  // 20 s for what a session does before and after the wait.
+  assert.ok(sessionAckTimeoutMs + 20_000 <= SEND_DEADLINE_MS)
 })
 
 test('an empty variable is one that is not set', () => {

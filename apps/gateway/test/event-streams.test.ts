@@ -18,28 +18,34 @@ const acme = 'acme' as TenantId
 const other = 'other' as TenantId
 const instance = 'ins_00000000000000000000' as InstanceId
 
-/** A client that takes what it is given, or, when `stalled`, nothing. */
+/** A client that takes what it is given a turn of the event loop later, or, when `stalled`, nothing. */
 class TestSink implements StreamSink {
   text = ''
   closed: 'no' | 'ended' | 'destroyed' = 'no'
   stalled = false
+  mostUnsentBytes = 0
   #held: (() => void)[] = []
-  #heldBytes = 0
+  #unsentBytes = 0
 
   write(text: string, onFlushed: () => void): void {
     this.text += text
-    if (this.stalled) {
-      this.#held.push(onFlushed)
-      this.#heldBytes += Buffer.byteLength(text)
-    } else setImmediate(onFlushed)
+    const bytes = Buffer.byteLength(text)
+    this.#unsentBytes += bytes
+    this.mostUnsentBytes = Math.max(this.mostUnsentBytes, this.#unsentBytes)
+    const take = (): void => {
+      this.#unsentBytes -= bytes
+      onFlushed()
+    }
+    if (this.stalled) this.#held.push(take)
+    else setImmediate(take)
   }
   unsentBytes(): number {
-    return this.#heldBytes
+    return this.#unsentBytes
   }
-  release(): void {
-    this.stalled = false
-    this.#heldBytes = 0
-    for (const onFlushed of this.#held.splice(0)) onFlushed()
+  /** Takes the `count` oldest of what it held, or all and stalls no more. */
+  release(count = Number.POSITIVE_INFINITY): void {
+    if (count === Number.POSITIVE_INFINITY) this.stalled = false
+    for (const take of this.#held.splice(0, count)) take()
   }
   end(): void {
     this.closed = 'ended'
@@ -150,7 +156,25 @@ test('a tenant sees its own events only, in replay and live', async (t) => {
   assert.deepEqual(sink.ids, [1, 6])
 })
 
-test('a live client with more than 256 events unsent gets resync and is closed; others are not disturbed', async (t) => {
+test('a client that reads at once gets all of a burst of large events, in replay and live', async (t) => {
+  const { streams, log } = await world(t)
+  const large = 'é'.repeat(30_000)
+  await log(60, acme, large)
+  const sink = new TestSink()
+  streams.open(sink, { after: 0 })
+  await until(() => sink.ids.length === 60, 'the replay')
+  await log(60, acme, large)
+  await until(() => sink.ids.length === 120, 'the live events')
+  assert.deepEqual(
+    sink.ids,
+    Array.from({ length: 120 }, (_, index) => index + 1),
+  )
+  assert.equal(sink.closed, 'no')
+  assert.doesNotMatch(sink.text, /resync/)
+  assert.ok(sink.mostUnsentBytes < 1_048_576, `${sink.mostUnsentBytes} bytes were unsent at once`)
+})
+
+test('a live client with more than 256 events unsent gets no more until it took them, then all; others are not disturbed', async (t) => {
   const { streams, log } = await world(t)
   const slow = new TestSink()
   const fast = new TestSink()
@@ -160,26 +184,58 @@ test('a live client with more than 256 events unsent gets resync and is closed; 
   await log(1)
   await until(() => slow.ids.length === 1 && fast.ids.length === 1, 'both live')
   slow.stalled = true
-  await log(300)
-  await until(() => fast.ids.length === 301, 'the fast one has all')
-  assert.equal(slow.closed, 'ended')
-  assert.match(slow.text, /event: resync\ndata: \{"id":\d+,"why":"the client reads too slowly"\}\n\n$/)
+  await log(600)
+  await until(() => fast.ids.length === 601, 'the fast one has all')
+  assert.equal(slow.closed, 'no')
   assert.ok(slow.ids.length <= 258, `${slow.ids.length} events were handed to it`)
+  slow.release()
+  await until(() => slow.ids.length === 601, 'the slow one has all')
+  await log(1)
+  await until(() => slow.ids.length === 602 && fast.ids.length === 602, 'both live again')
+  assert.deepEqual(slow.ids, fast.ids)
   assert.equal(fast.closed, 'no')
+})
+
+test('a live client with too many bytes unsent gets no more either, and is dropped when it takes nothing for 30 s', async (t) => {
+  const clock = new ManualClock()
+  const { streams, log } = await world(t, { maxUnsentBytes: 10_000, clock })
+  const sink = new TestSink()
+  const other = new TestSink()
+  streams.open(sink, { after: null })
+  streams.open(other, { after: null })
+  await settle(20)
+  await log(1)
+  await until(() => sink.ids.length === 1 && other.ids.length === 1, 'live')
+  sink.stalled = true
+  await log(20, acme, 'x'.repeat(1000))
+  await until(() => other.ids.length === 21, 'the other has all')
+  assert.ok(sink.ids.length < 15)
+  await clock.tick(29_000)
+  assert.equal(sink.closed, 'no')
+  await clock.tick(1000)
+  assert.equal(sink.closed, 'ended')
+  assert.match(sink.text, /event: resync\ndata: \{"id":\d+,"why":"the client reads too slowly"\}\n\n$/)
+  await clock.tick(5000)
+  assert.equal(sink.closed, 'destroyed')
+  assert.equal(other.closed, 'no')
   assert.equal(streams.count, 1)
 })
 
-test('a live client with too many bytes unsent is closed as well', async (t) => {
-  const { streams, log } = await world(t, { maxUnsentBytes: 10_000 })
+test('a slow client that takes a little every 30 s is kept', async (t) => {
+  const clock = new ManualClock()
+  const { streams, log } = await world(t, { clock })
+  await log(300)
   const sink = new TestSink()
-  streams.open(sink, { after: null })
-  await settle(20)
-  await log(1)
-  await until(() => sink.ids.length === 1, 'live')
   sink.stalled = true
-  await log(20, acme, 'x'.repeat(1000))
-  await until(() => sink.closed === 'ended', 'it is closed')
-  assert.ok(sink.ids.length < 15)
+  streams.open(sink, { after: 0 })
+  await until(() => sink.ids.length === 100, 'one batch')
+  for (let n = 0; n < 5; n++) {
+    await clock.tick(29_000)
+    sink.release(10)
+  }
+  assert.equal(sink.closed, 'no')
+  sink.release()
+  await until(() => sink.ids.length === 300, 'all')
 })
 
 test('a replay waits for its client and drops it after 30 s without progress', async (t) => {

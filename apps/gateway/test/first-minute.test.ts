@@ -184,6 +184,56 @@ test('starting a real number first ends the demo, hides it, and trusts WhatsAppâ
   await until(async () => (await instancesOf())[0]?.['state'] === 'qr', 'the real number shows its QR code')
 })
 
+test('whoever starts a number of the demo while it ends does not keep a real one from starting', async (t) => {
+  // Stands in for WhatsApp: what the gateway turns to when the demo is over.
+  const whatsapp = await createSimulator()
+  const config = {
+    ...loadConfig({
+      ECLUSA_DATA_DIR: join(folderOf(t), 'data'),
+      ECLUSA_HTTP_PORT: '0',
+      ECLUSA_API_KEY: KEY,
+      ECLUSA_LOG_LEVEL: 'silent',
+    }),
+    whatsappUrl: whatsapp.url,
+    demo: 'on' as const,
+  }
+  const terminal = new Terminal({ isTTY: false, write: () => {}, size: () => ({ columns: 80, rows: 24 }) })
+  const app = await startApp({ config, terminal })
+  t.after(async () => {
+    await app.stop()
+    await whatsapp.stop()
+  })
+  const call = async (method: string, path: string, body?: object): Promise<Record<string, unknown>> => {
+    const response = await fetch(`${app.url}/v1${path}`, {
+      method,
+      headers: { authorization: `Bearer ${KEY}`, 'content-type': 'application/json' },
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+    })
+    return (await response.json()) as Record<string, unknown>
+  }
+  const listed = async (): Promise<Record<string, unknown>[]> =>
+    (await call('GET', '/instances'))['items'] as Record<string, unknown>[]
+  await until(
+    async () => (await listed()).every(({ state }) => state === 'online'),
+    'the demo is online',
+    30_000,
+  )
+  const shops = await listed()
+  const { id } = await call('POST', '/instances', { tenant: 'acme', name: 'Front desk' })
+
+  let isOver = false
+  const real = call('POST', `/instances/${String(id)}/start`).finally(() => (isOver = true))
+  // oxlint-disable-next-line no-unmodified-loop-condition -- the answer of the other call ends it
+  while (!isOver)
+    await Promise.all(shops.map((shop) => call('POST', `/instances/${String(shop['id'])}/start`)))
+  assert.equal((await real)['state'], 'starting')
+  assert.equal(trustsWhatsApp(), true)
+  assert.deepEqual(
+    (await listed()).map((instance) => instance['id']),
+    [id],
+  )
+})
+
 /** As the log has it, in either of its forms. */
 function simulatorPidIn(output: string): number {
   const pid = /simulatorPid(?:":|=)(\d+)/.exec(output)?.[1]

@@ -2,6 +2,8 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
+import { until } from '@eclusa/kernel/test-kit'
+import type { NumberPhone } from '@eclusa/simulator'
 import { type App, startApp } from '../src/app.ts'
 import { loadConfig } from '../src/config.ts'
 import { Terminal } from '../src/terminal.ts'
@@ -12,6 +14,8 @@ export interface TestGateway {
   readonly app: App
   /** The folder with the data and the key file, removed after the test. */
   readonly folder: string
+  /** Stops it and starts it anew on the same data. */
+  restart(): Promise<void>
   /** A call with the operator's key. */
   call(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>
   /** A call with exactly these headers and this body. */
@@ -40,7 +44,7 @@ export async function startGateway(t: TestContext, env: Record<string, string> =
     ...env,
   })
   const terminal = new Terminal({ isTTY: false, write: () => {}, size: () => ({ columns: 80, rows: 24 }) })
-  const app = await startApp({ config, terminal })
+  let app = await startApp({ config, terminal })
   t.after(async () => {
     await app.stop()
     rmSync(folder, { recursive: true, force: true })
@@ -66,8 +70,14 @@ export async function startGateway(t: TestContext, env: Record<string, string> =
     }
   }
   return {
-    app,
+    get app() {
+      return app
+    },
     folder,
+    async restart() {
+      await app.stop()
+      app = await startApp({ config, terminal })
+    },
     raw,
     call: (method, path, body, headers = {}) =>
       raw(
@@ -87,4 +97,19 @@ export async function startGateway(t: TestContext, env: Record<string, string> =
 export async function newInstance(gateway: TestGateway, tenant = 'acme'): Promise<string> {
   const { body } = await gateway.call('POST', '/v1/instances', { tenant, name: 'Front desk' })
   return String(body['id'])
+}
+
+export async function stateOf(gateway: TestGateway, id: string): Promise<string> {
+  return String((await gateway.call('GET', `/v1/instances/${id}`)).body['state'])
+}
+
+/** Starts the instance, lets the phone scan its code and waits until it is online. */
+export async function pairByQr(gateway: TestGateway, phone: NumberPhone, id: string): Promise<void> {
+  await gateway.call('POST', `/v1/instances/${id}/start`)
+  await until(async () => (await stateOf(gateway, id)) === 'qr', 'a QR code')
+  const { body } = await gateway.call('GET', `/v1/instances/${id}/qr`, undefined, {
+    accept: 'application/json',
+  })
+  await phone.scanQr(String(body['qr']))
+  await until(async () => (await stateOf(gateway, id)) === 'online', 'it is online')
 }

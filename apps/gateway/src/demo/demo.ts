@@ -125,10 +125,13 @@ export class Demo {
 
   /**
    * Ends the simulated sessions and the simulator, and makes the process trust WhatsApp's own key again. Rows and
-   * messages of the demo stay. Idempotent.
+   * messages of the demo stay. Idempotent; can be repeated when it failed.
    */
   end(): Promise<void> {
-    this.#ending ??= this.#end()
+    this.#ending ??= this.#end().catch((error: unknown) => {
+      this.#ending = null
+      throw error
+    })
     return this.#ending
   }
 
@@ -136,8 +139,14 @@ export class Demo {
     const { instances, sessions, log, whatsappUrl } = this.#options
     this.#over.abort()
     for (const leave of this.#leave) leave()
-    await Promise.all(this.#shops.map(({ id }) => sessions.releaseInstance(id)))
+    // First: a session started from here on would keep the process with the simulator.
+    instances.simulatorStopping()
+    const release = (): Promise<unknown> =>
+      Promise.all(this.#shops.map(({ id }) => sessions.releaseInstance(id)))
+    await release()
     await this.#simulator.stop()
+    // A start that was under way may have made a session once more.
+    await release()
     sessions.useServer({ url: whatsappUrl, rootKey: null })
     instances.simulatorStopped()
     log.info({ tenant: DEMO_TENANT }, 'demo ended: its instances are stopped and hidden, its data is kept')
@@ -150,6 +159,7 @@ export class Demo {
         'session.changed',
         (change) =>
           void this.#onSession(change).catch((error: unknown) => {
+            if (this.#over.signal.aborted) return
             log.warn({ instance: change.instance, err: error }, 'the demo could not link its instance')
           }),
       ),

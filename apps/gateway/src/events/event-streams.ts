@@ -1,4 +1,13 @@
-import { type Clock, EclusaError, type Logger, MIB, SECOND, type TenantId, type Timer } from '@eclusa/kernel'
+import {
+  type Clock,
+  EclusaError,
+  KIB,
+  type Logger,
+  MIB,
+  SECOND,
+  type TenantId,
+  type Timer,
+} from '@eclusa/kernel'
 import type { EventLog, LoggedEvent } from '@eclusa/storage'
 import { gatewayErrors } from '../errors.ts'
 import type { EventTail } from './event-tail.ts'
@@ -22,17 +31,18 @@ export interface EventStreamsOptions {
   readonly log: Logger
   /** Streams at once; one more gets GATEWAY_TOO_MANY_STREAMS. */
   readonly maxStreams: number
-  /** Events a client may leave unsent before it is dropped. Default 256. */
+  /** Events a live client may leave unsent; past it nothing more is written until it has taken them. Default 256. */
   readonly maxUnsentEvents?: number
-  /** Bytes a client may leave unsent before it is dropped. Default 1 MiB. */
+  /** Bytes, likewise; passed by one event at most. Default 1 MiB. */
   readonly maxUnsentBytes?: number
 }
 
 /** Proxies close what is silent for 30 to 60 s. */
 const HEARTBEAT_MS = 15 * SECOND
-/** Events of one read: what a replaying client holds in memory at most. */
+/** Events and bytes of one read: with what is unsent, all that a replaying client holds in memory. */
 const BATCH = 100
-/** A replaying client that takes nothing for this long is dropped. */
+const BATCH_BYTES = 256 * KIB
+/** A client that takes nothing of what it was given for this long is dropped. */
 const STALLED_AFTER_MS = 30 * SECOND
 /** A dropped client that does not even take its last words is cut off after this long. */
 const LAST_WORDS_MS = 5 * SECOND
@@ -44,6 +54,8 @@ interface Stream {
   cursor: number
   unsentEvents: number
   closed: boolean
+  /** Grows with each text that the client took. */
+  takenCount: number
   /** Wakes the replay that waits for the client to take what it was given. */
   onDrained: (() => void) | null
   /** Set while it is live. */
@@ -51,9 +63,15 @@ interface Stream {
 }
 
 /**
- * The event log as server-sent events. A client first replays by itself, a batch at a time as fast as it reads; once
- * it has caught up it is live and served by the tail together with all others. A live client that leaves too much unsent gets a `resync` event and is dropped; it may come back with its `Last-Event-ID`, for
- * nothing is lost from the log.
+ * The event log as server-sent events.
+ *
+ * | a client is | served by                                                    | until                                |
+ * |-------------|--------------------------------------------------------------|--------------------------------------|
+ * | replaying   | reads of its own, each when it has taken what it was given   | caught up → live; stalled → dropped  |
+ * | live        | the tail, together with all others                           | too much unsent → replaying          |
+ * | dropped     | a `resync` event, then nothing                               | it comes back with `Last-Event-ID`   |
+ *
+ * Nothing is lost from the log, so nobody is dropped for a burst: only who takes nothing for 30 s.
  */
 export class EventStreams {
   readonly #options: EventStreamsOptions
@@ -87,6 +105,7 @@ export class EventStreams {
       tenant: options.tenant,
       cursor: options.after ?? 0,
       unsentEvents: 0,
+      takenCount: 0,
       closed: false,
       onDrained: null,
       leaveTail: null,
@@ -94,10 +113,7 @@ export class EventStreams {
     this.#streams.add(stream)
     this.#heartbeat ??= this.#scheduleHeartbeat()
     sink.write('retry: 2000\n: welcome\n\n', () => {})
-    this.#replay(stream, options.after).catch((error: unknown) => {
-      this.#options.log.error({ err: error }, 'an event stream failed')
-      this.#drop(stream, 'failed')
-    })
+    this.#follow(stream, this.#begin(stream, options.after))
     return () => this.#forget(stream)
   }
 
@@ -112,31 +128,58 @@ export class EventStreams {
     }
   }
 
-  async #replay(stream: Stream, after: number | null): Promise<void> {
+  /** Replays from its cursor, when what comes first is done, and goes live. */
+  #follow(stream: Stream, first: Promise<void>): void {
+    first
+      .then(() => this.#replay(stream))
+      .catch((error: unknown) => {
+        this.#options.log.error({ err: error }, 'an event stream failed')
+        this.#drop(stream, 'failed')
+      })
+  }
+
+  /** Puts the cursor where the client wants to begin, and says so when that is not possible. */
+  async #begin(stream: Stream, after: number | null): Promise<void> {
     const { eventLog } = this.#options
     const newest = await eventLog.lastSeq()
     if (after === null || after > newest) stream.cursor = newest
     if (after !== null && (after > newest || (await this.#isSwept(after, newest)))) {
       this.#write(stream, resync(stream.cursor, 'some events are no longer kept'))
     }
+  }
+
+  async #replay(stream: Stream): Promise<void> {
+    const { eventLog } = this.#options
     while (!stream.closed) {
       const newestNow = await eventLog.lastSeq()
-      const batch = await eventLog.read({
+      const { events, isEnd } = await eventLog.readBatch({
         after: stream.cursor,
-        limit: BATCH,
+        maxEvents: BATCH,
+        maxBytes: Math.min(BATCH_BYTES, this.#maxUnsentBytes / 4),
         ...(stream.tenant === undefined ? {} : { tenant: stream.tenant }),
       })
-      for (const event of batch) this.#deliver(stream, event)
-      if (batch.length === BATCH) {
+      for (const event of events) this.#deliver(stream, event)
+      if (!isEnd) {
         await this.#drained(stream)
         continue
       }
       if (stream.closed) return
       stream.cursor = Math.max(stream.cursor, newestNow)
-      stream.leaveTail = this.#options.tail.join(stream.cursor, (event) => {
-        if (stream.tenant === undefined || stream.tenant === event.tenant) this.#deliver(stream, event)
-      })
+      stream.leaveTail = this.#options.tail.join(stream.cursor, (event) => this.#deliverLive(stream, event))
       if (stream.leaveTail !== null) return
+    }
+  }
+
+  #deliverLive(stream: Stream, event: LoggedEvent): void {
+    if (stream.tenant !== undefined && stream.tenant !== event.tenant) return
+    this.#deliver(stream, event)
+    const isOver =
+      stream.unsentEvents > this.#maxUnsentEvents || stream.sink.unsentBytes() > this.#maxUnsentBytes
+    // It goes on by itself, at its own pace, so that it holds neither memory nor the others.
+    if (isOver && stream.leaveTail !== null) {
+      stream.leaveTail()
+      stream.leaveTail = null
+      this.#follow(stream, this.#drained(stream))
     }
   }
 
@@ -151,15 +194,13 @@ export class EventStreams {
     if (stream.closed) return
     stream.cursor = event.seq
     this.#write(stream, textOf(event))
-    const isOver =
-      stream.unsentEvents > this.#maxUnsentEvents || stream.sink.unsentBytes() > this.#maxUnsentBytes
-    if (isOver) this.#drop(stream, 'the client reads too slowly')
   }
 
   #write(stream: Stream, text: string): void {
     stream.unsentEvents++
     stream.sink.write(text, () => {
       stream.unsentEvents--
+      stream.takenCount++
       if (stream.unsentEvents === 0) stream.onDrained?.()
     })
   }
@@ -168,9 +209,12 @@ export class EventStreams {
   #drained(stream: Stream): Promise<void> {
     if (stream.unsentEvents === 0 || stream.closed) return Promise.resolve()
     return new Promise((resolve) => {
-      const timer = this.#options.clock.setTimer(STALLED_AFTER_MS, () => {
-        this.#drop(stream, 'the client reads too slowly')
-      })
+      const watch = (takenBefore: number): Timer =>
+        this.#options.clock.setTimer(STALLED_AFTER_MS, () => {
+          if (stream.takenCount > takenBefore) timer = watch(stream.takenCount)
+          else this.#drop(stream, 'the client reads too slowly')
+        })
+      let timer = watch(stream.takenCount)
       stream.onDrained = () => {
         timer.cancel()
         stream.onDrained = null

@@ -1,11 +1,12 @@
-import type { Logger } from '@eclusa/kernel'
+import { KIB, type Logger } from '@eclusa/kernel'
 import type { Database, EventLog, LoggedEvent } from '@eclusa/storage'
 
 /** Called in order of `seq`; must not throw and must not wait. */
 export type EventListener = (event: LoggedEvent) => void
 
-/** Events of one read. */
+/** Events and bytes of one read, handed out at once; between two reads the sockets get their turn. */
 const BATCH = 100
+const BATCH_BYTES = 256 * KIB
 
 /**
  * The end of the event log as it grows: one reader for all who listen, woken by commits. Who is behind reads the log
@@ -72,12 +73,16 @@ export class EventTail {
     try {
       do {
         this.#wokenWhileReading = false
-        const batch = await this.#eventLog.read({ after: this.#seq, limit: BATCH })
-        for (const event of batch) {
+        const { events, isEnd } = await this.#eventLog.readBatch({
+          after: this.#seq,
+          maxEvents: BATCH,
+          maxBytes: BATCH_BYTES,
+        })
+        for (const event of events) {
           this.#seq = event.seq
           for (const { listener, after } of this.#listeners) if (event.seq > after) listener(event)
         }
-        if (batch.length === BATCH) this.#wokenWhileReading = true
+        if (!isEnd) this.#wokenWhileReading = true
       } while (this.#wokenWhileReading && this.#listeners.size > 0)
     } catch (error) {
       // The next commit wakes it again, and the log keeps what was not read.

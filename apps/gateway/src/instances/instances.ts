@@ -11,18 +11,22 @@ import {
 } from '@eclusa/kernel'
 import type { Outbox } from '@eclusa/queue'
 import type { SessionEvents, SessionPool, SessionView } from '@eclusa/session'
+import type { EventLog } from '@eclusa/storage'
 import { gatewayErrors } from '../errors.ts'
 import type { KeyScope } from '../keys/api-key-store.ts'
-import type { Instance, InstanceStore } from './instance-store.ts'
+import type { Instance, InstanceChange, InstanceStore } from './instance-store.ts'
 
 /** An instance with what its session shows just now. */
-export interface InstanceView extends Omit<Instance, 'wanted'>, SessionView {}
+export interface InstanceView extends Omit<Instance, 'wanted' | 'number' | 'rest'>, SessionView {}
 
 export interface InstancesOptions {
   readonly store: InstanceStore
   readonly sessions: SessionPool
   readonly sessionEvents: TypedEmitter<SessionEvents>
   readonly outbox: Outbox
+  readonly eventLog: EventLog
+  /** Settles where sessions connect, before the first one does. */
+  readonly settleServer: () => Promise<void>
   readonly clock: Clock
   readonly log: Logger
   readonly maxInstances: number
@@ -38,6 +42,8 @@ export class Instances {
   readonly #options: InstancesOptions
   // bounded by: maxInstances
   readonly #instances: Map<InstanceId, Instance>
+  // Being deleted: unknown to everybody. bounded by: maxInstances
+  readonly #deleting = new Map<InstanceId, Promise<void>>()
   /** What must be out of the way before a real number connects: the demo. */
   #makeWay: () => Promise<void> = async () => {}
   #simulatorRuns = false
@@ -45,6 +51,7 @@ export class Instances {
   private constructor(options: InstancesOptions, instances: readonly Instance[]) {
     this.#options = options
     this.#instances = new Map(instances.map((instance) => [instance.id, instance]))
+    options.sessionEvents.on('session.changed', (change) => this.#remember(change))
   }
 
   static async open(options: InstancesOptions): Promise<Instances> {
@@ -56,6 +63,11 @@ export class Instances {
   simulatorStarted(makeWay: () => Promise<void>): void {
     this.#simulatorRuns = true
     this.#makeWay = makeWay
+  }
+
+  /** From now on none of its instances starts; who would start a real one still waits for `makeWay`. */
+  simulatorStopping(): void {
+    this.#simulatorRuns = false
   }
 
   simulatorStopped(): void {
@@ -74,6 +86,7 @@ export class Instances {
   /** What `scope` may see, oldest first; simulated ones only while the simulator runs, unless `hidden`. */
   list(scope: KeyScope, options: { readonly hidden: boolean }): readonly Instance[] {
     return this.all().filter((instance) => {
+      if (this.#deleting.has(instance.id)) return false
       const isTheirs = scope === '*' || scope === instance.tenant
       return isTheirs && (!instance.simulated || this.#simulatorRuns || options.hidden)
     })
@@ -82,20 +95,35 @@ export class Instances {
   /** @throws GATEWAY_INSTANCE_UNKNOWN also when it belongs to another tenant */
   get(id: InstanceId, scope: KeyScope): Instance {
     const instance = this.#instances.get(id)
-    if (instance === undefined || (scope !== '*' && scope !== instance.tenant)) {
-      throw new EclusaError(gatewayErrors.INSTANCE_UNKNOWN, { details: { field: 'instance' } })
+    if (instance === undefined || this.#deleting.has(id) || (scope !== '*' && scope !== instance.tenant)) {
+      throw unknown()
     }
     return instance
   }
 
-  /** Nothing can be done with an instance of the demo while its simulator is not running. @throws GATEWAY_SIMULATION_OVER */
+  /**
+   * Nothing can be done with an instance that is being deleted, nor with one of the demo while its simulator is not
+   * running.
+   * @throws GATEWAY_INSTANCE_UNKNOWN, GATEWAY_SIMULATION_OVER
+   */
   assertUsable(instance: Instance): void {
+    if (!this.#instances.has(instance.id) || this.#deleting.has(instance.id)) throw unknown()
     if (instance.simulated && !this.#simulatorRuns) throw new EclusaError(gatewayErrors.SIMULATION_OVER)
   }
 
   view(instance: Instance): InstanceView {
-    const { id, tenant, name, simulated, createdAt, wanted } = instance
+    // The caller's may be from before it was started or stopped.
+    const { id, tenant, name, simulated, createdAt, wanted, number, rest } =
+      this.#instances.get(instance.id) ?? instance
     const session = this.#options.sessions.view(id)
+    let shown: Pick<SessionView, 'state' | 'reason' | 'since'> = session
+    // Without a session there is only the row to tell one that rests or is stopped from one that never ran.
+    if (session.state === 'new' && rest !== null) {
+      shown = { state: rest.state, reason: rest.reason, since: rest.at }
+    } else if (session.state === 'new' && wanted === 'stopped') {
+      shown = { ...session, state: 'stopped' }
+    }
+    const { state, reason, since } = shown
     return {
       ...session,
       id,
@@ -103,9 +131,11 @@ export class Instances {
       name,
       simulated,
       createdAt,
-      // Without a session there is only the row to tell a stopped instance from one that never ran.
-      state: session.state === 'new' && wanted === 'stopped' ? 'stopped' : session.state,
-      since: Math.max(session.since, createdAt),
+      state,
+      reason,
+      // What unlinks it is stored a moment later.
+      number: isUnlinked(state) ? null : (session.number ?? number),
+      since: Math.max(since, createdAt),
     }
   }
 
@@ -125,6 +155,8 @@ export class Instances {
       // The demo decides whether its instances run, at each start anew.
       wanted: options.simulated === true ? 'stopped' : 'new',
       createdAt: clock.now(),
+      number: null,
+      rest: null,
     }
     // Taken at once, so that calls made at the same time cannot pass the limit together.
     this.#instances.set(instance.id, instance)
@@ -138,37 +170,62 @@ export class Instances {
     return instance
   }
 
-  /** Connects it, now and after every restart. The demo ends before a real number connects. @throws GATEWAY_SIMULATION_OVER */
+  /**
+   * Connects it, now and after every restart. The demo ends before a real number connects.
+   * @throws GATEWAY_INSTANCE_UNKNOWN, GATEWAY_SIMULATION_OVER
+   */
   async start(instance: Instance): Promise<void> {
     this.assertUsable(instance)
-    await this.#want(instance, 'started')
+    await this.#change(instance, { wanted: 'started', rest: null })
     await this.connect(instance)
   }
 
-  /** Connects an instance that is wanted already. @throws GATEWAY_SIMULATION_OVER */
+  /** Connects an instance that is wanted already. @throws GATEWAY_INSTANCE_UNKNOWN, GATEWAY_SIMULATION_OVER */
   async connect(instance: Instance): Promise<void> {
     this.assertUsable(instance)
-    if (!instance.simulated) await this.#makeWay()
+    if (!instance.simulated) {
+      await this.#makeWay()
+      await this.#options.settleServer()
+      // It may have been deleted meanwhile; from here to its session there is no wait.
+      this.assertUsable(instance)
+    }
     await this.#options.sessions.startInstance({ instance: instance.id, tenant: instance.tenant })
   }
 
   /** Disconnects it until it is started again; it stays linked to its number. */
   async stop(instance: Instance): Promise<void> {
-    await this.#want(instance, 'stopped')
+    await this.#change(instance, { wanted: 'stopped', rest: null })
     await this.#options.sessions.stopInstance(instance.id)
   }
 
   /** Unlinks it from its number and stops it. */
   async logout(instance: Instance): Promise<void> {
-    await this.#want(instance, 'stopped')
-    await this.#options.sessions.logoutInstance(instance.id)
+    const { sessions, clock } = this.#options
+    await this.#change(instance, { wanted: 'stopped' })
+    await sessions.logoutInstance(instance.id)
+    // Also when it had no session to say so.
+    const rest = { state: 'logged_out', reason: null, at: clock.now() } as const
+    await this.#change(instance, { number: null, rest })
   }
 
-  /** Logs out, cancels what waits, and forgets everything of it. Can be repeated when it fails half-way. */
-  async delete(instance: Instance): Promise<void> {
-    const { sessions, outbox, store, clock, log } = this.#options
+  /**
+   * Logs out, cancels what waits, and forgets everything of it: session, messages, events, row. Nobody can reach it
+   * from the first moment on. Can be repeated when it fails half-way.
+   */
+  delete(instance: Instance): Promise<void> {
+    const { id } = instance
+    const running = this.#deleting.get(id)
+    if (running !== undefined) return running
+    if (!this.#instances.has(id)) return Promise.resolve()
+    const deletion = this.#delete(instance).finally(() => this.#deleting.delete(id))
+    this.#deleting.set(id, deletion)
+    return deletion
+  }
+
+  async #delete(instance: Instance): Promise<void> {
+    const { sessions, outbox, eventLog, store, clock, log } = this.#options
     const { id, tenant } = instance
-    await this.#want(instance, 'stopped')
+    await this.#change(instance, { wanted: 'stopped' })
     try {
       await withDeadline(clock, LOGOUT_DEADLINE_MS, 'logging out', sessions.logoutInstance(id))
     } catch (error) {
@@ -178,15 +235,12 @@ export class Instances {
       )
     }
     await sessions.forgetInstance(id)
+    const cancelled = await outbox.forgetInstance(id)
+    await eventLog.forgetInstance(tenant, id)
+    // Last: while it is there, a deletion that failed half-way can be repeated.
+    await store.delete(id)
     this.#instances.delete(id)
-    try {
-      const cancelled = await outbox.cancelInstance(id)
-      await store.delete(id)
-      log.info({ tenant, instance: id, cancelled }, 'instance deleted')
-    } catch (error) {
-      this.#instances.set(id, instance)
-      throw error
-    }
+    log.info({ tenant, instance: id, cancelled }, 'instance deleted')
   }
 
   /**
@@ -195,7 +249,7 @@ export class Instances {
    */
   async requestPairingCode(instance: Instance, digits: string): Promise<string> {
     const { sessions, sessionEvents, clock } = this.#options
-    const { state } = sessions.view(instance.id)
+    const { state } = this.view(instance)
     if (state === 'new' || state === 'stopped' || state === 'logged_out' || state === 'failed') {
       await this.start(instance)
     }
@@ -213,8 +267,60 @@ export class Instances {
     return sessions.requestPairingCode(instance.id, digits)
   }
 
-  async #want(instance: Instance, wanted: Instance['wanted']): Promise<void> {
-    await this.#options.store.setWanted(instance.id, wanted)
-    if (this.#instances.has(instance.id)) this.#instances.set(instance.id, { ...instance, wanted })
+  /** Keeps what the session of a real instance says for the time when there is none. */
+  #remember({ instance: id, view }: SessionEvents['session.changed']): void {
+    const instance = this.#instances.get(id)
+    if (instance === undefined || instance.simulated) return
+    switch (view.state) {
+      case 'online':
+        if (view.number !== instance.number) this.#note(instance, { number: view.number })
+        return
+      case 'logged_out':
+      case 'banned':
+      case 'failed': {
+        const { state, reason, since: at } = view
+        this.#note(instance, {
+          rest: { state, reason, at },
+          // What is logged out has no number any more; the others still have theirs.
+          ...(state === 'logged_out' ? { number: null } : {}),
+        })
+        return
+      }
+      case 'new':
+      case 'qr':
+      case 'code':
+        // Nobody is linked.
+        if (instance.number !== null) this.#note(instance, { number: null })
+        return
+      case 'starting':
+      case 'syncing':
+      case 'reconnecting':
+      case 'stopped':
+        return
+      default:
+        view.state satisfies never
+    }
   }
+
+  #note(instance: Instance, change: Partial<InstanceChange>): void {
+    this.#change(instance, change).catch((error: unknown) => {
+      const { tenant, id } = instance
+      this.#options.log.error({ tenant, instance: id, err: error }, 'the state of an instance was not stored')
+    })
+  }
+
+  /** On disk first. */
+  async #change(instance: Instance, change: Partial<InstanceChange>): Promise<void> {
+    await this.#options.store.update(instance.id, change)
+    const current = this.#instances.get(instance.id)
+    if (current !== undefined) this.#instances.set(instance.id, { ...current, ...change })
+  }
+}
+
+function isUnlinked(state: SessionView['state']): boolean {
+  return state === 'logged_out' || state === 'qr' || state === 'code'
+}
+
+function unknown(): EclusaError {
+  return new EclusaError(gatewayErrors.INSTANCE_UNKNOWN, { details: { field: 'instance' } })
 }
