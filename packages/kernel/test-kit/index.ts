@@ -1,5 +1,7 @@
 import type { Clock, Timer } from '../src/clock.ts'
 
+export { seededRandom } from '../src/random.ts'
+
 /** A clock that moves only when told to. Timers fire in order of their due time, microtasks run between them. */
 export class ManualClock implements Clock {
   #now: number
@@ -58,16 +60,5 @@ export async function until(
   while (!(await condition())) {
     if (performance.now() > giveUpAt) throw new Error(`not within ${withinMs} ms: ${what}`)
     await new Promise((resolve) => setTimeout(resolve, 2))
-  }
-}
-
-/** A generator of numbers in [0, 1) that gives the same row for the same seed (mulberry32). */
-export function seededRandom(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296
   }
 }

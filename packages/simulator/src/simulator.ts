@@ -1,4 +1,4 @@
-import { type Clock, EclusaError, systemClock } from '@eclusa/kernel'
+import { type Clock, EclusaError, seededRandom, systemClock } from '@eclusa/kernel'
 import { announceDevice } from './announcements.ts'
 import { AppStates } from './app-state.ts'
 import { type Account, type Device, Directory } from './directory.ts'
@@ -608,16 +608,5 @@ function phoneOptions(o: Partial<PhoneOptions>, isContact: boolean): PhoneOption
     autoRead: o.autoRead ?? false,
     replyWith: o.replyWith,
     replyDelayMs: o.replyDelayMs ?? 0,
-  }
-}
-
-/** mulberry32: the same row of numbers in [0, 1) for the same seed. */
-function seededRandom(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let t = Math.imul(state ^ (state >>> 15), 1 | state)
-    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
-    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296
   }
 }
