@@ -15,7 +15,7 @@ interface Entry extends Due {
 
 /**
  * Everything that waits for a time, in one binary heap with one timer of the clock: 100,000 waiting chats cost 1.7 µs
- * CPU a hold against 5.4 µs with a timer each, and are late by 2.9 ms at p99 against 160 ms (research/queue.md §2.8).
+ * CPU a hold against 5.4 µs with a timer each, and are late by 2.9 ms at p99 against 160 ms (measured with 100,000 chats, 2026-11).
  */
 export class DueHeap {
   readonly #clock: Clock

@@ -17,7 +17,7 @@ import {
 
 /*
  * The thread that owns the only connection. On a 5 ms disk a commit on the main thread stops it for 5.8 ms at the
- * median, from here for 1.1 ms, which is the probe's own floor (Node 24.21, 2 cores, research/queue.md §2.9).
+ * median, from here for 1.1 ms, which is the probe's own floor (Node 24.21, 2 cores, 2026-11).
  */
 
 /** Below it two connections can corrupt the log (WAL-reset bug); one connection avoids it, a monitoring shell would not. */
