@@ -315,7 +315,7 @@ export class Session {
       this.#view = { ...this.#view, number: null }
     }
     this.#show(state, error)
-    if (forget) void this.#inTurn(() => this.#forget()).catch(() => {})
+    if (forget) void this.#inTurn(() => this.#forget())
   }
 
   async #forget(): Promise<void> {

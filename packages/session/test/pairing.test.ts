@@ -31,6 +31,15 @@ test('an instance is linked by the code that is typed on the phone', async (t) =
   await bench.simulator.assertClean()
 })
 
+test('a server that refuses the connection is tried again', async (t) => {
+  const bench = await setup(t)
+  const instance = bench.newInstance()
+  bench.simulator.fault({ on: 'connect', do: 'error', code: 503, times: 1 })
+  await bench.pool.startInstance({ instance, tenant })
+  await bench.untilState(instance, 'reconnecting')
+  await bench.untilState(instance, 'qr')
+})
+
 test('a code that was never typed leaves nothing behind: the next connection shows a QR', async (t) => {
   const bench = await setup(t)
   const instance = bench.newInstance()
