@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { ChatId } from '@eclusa/kernel'
+import { type ChatId, makeInstanceId } from '@eclusa/kernel'
 import { chatA, chatB, sessionError, startQueue } from './harness.ts'
 
 const unavailable = () => sessionError('SESSION_ACK_LATE', 'later', 'unknown')
@@ -149,7 +149,7 @@ test('a rate limit backs the whole instance off, longer each time, and counts no
 test('one tenant with a long backlog delays a single message of another by one turn', async (t) => {
   const h = await startQueue(t, { online: false, limits: { maxLanes: 2, maxClaims: 2 } })
   h.sender.outcome = () => 'hang'
-  const other = { tenant: 'other' as never, instance: `${h.instance.slice(0, -1)}x` as never }
+  const other = { tenant: 'other' as never, instance: makeInstanceId() }
   for (let n = 0; n < 30; n++)
     await h.enqueue(`${n}`, { chat: `55119000000${n + 10}@s.whatsapp.net` as ChatId })
   h.queue.dispatcher.instanceOnline(h.instance)

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { EclusaError, makeMessageId, type MessageId, type WaMessageId } from '@eclusa/kernel'
+import { EclusaError, makeInstanceId, makeMessageId, type MessageId, type WaMessageId } from '@eclusa/kernel'
 import { chatA, chatB, exatron, noPacing, sessionError, startQueue, text } from './harness.ts'
 import { defaultPacing } from '../src/index.ts'
 
@@ -160,7 +160,7 @@ test('removing an instance ends all its messages, and no one else’s', async (t
   h.sender.outcome = ({ content }) => (content.text === 'unknown' ? unavailable() : 'hang')
   const unknown = await h.enqueue('unknown', { chat: chatB })
   await h.quiet()
-  const other = { instance: `${h.instance.slice(0, -1)}x` as never }
+  const other = { instance: makeInstanceId() }
   await h.enqueue('theirs', other)
   h.queue.dispatcher.instanceOffline(h.instance)
   await Promise.all(Array.from({ length: 1200 }, (_, n) => h.enqueue(`${n}`)))
@@ -613,7 +613,7 @@ test('forgetting an instance leaves no row of it anywhere, and all of the others
   h.sender.outcome = ({ content }) =>
     content.text === 'fails' ? sessionError('SESSION_NOT_ON_WHATSAPP', 'never', 'no') : 'ack'
   const idempotency = { key: 'k', bodyHash: 'h' }
-  const theirs = await h.enqueue('theirs', { instance: `${h.instance.slice(0, -1)}x` as never, idempotency })
+  const theirs = await h.enqueue('theirs', { instance: makeInstanceId(), idempotency })
   const sent = await h.enqueue('sent', { idempotency })
   const failed = await h.enqueue('fails')
   await h.quiet()
