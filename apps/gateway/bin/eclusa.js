@@ -1,4 +1,8 @@
 #!/usr/bin/env node
 import '../src/require-node.js'
 
-await import('../src/cli/program.ts').then(({ runCli }) => runCli(process.argv))
+const { launchBounded } = await import('../src/cli/launch.ts')
+if (!(await launchBounded(process.argv))) {
+  const { runCli } = await import('../src/cli/program.ts')
+  await runCli(process.argv)
+}

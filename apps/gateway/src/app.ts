@@ -4,6 +4,7 @@ import {
   type Clock,
   EclusaError,
   type Logger,
+  Places,
   runLoop,
   SECOND,
   systemClock,
@@ -34,6 +35,9 @@ import { Instances } from './instances/instances.ts'
 import { ApiKeyStore } from './keys/api-key-store.ts'
 import { ApiKeys } from './keys/api-keys.ts'
 import { openLog } from './log.ts'
+import type { MachineLimit } from './memory/ceiling.ts'
+import { assertFits, type GatewayPlan, planGateway, thisMachine } from './memory/gateway-plan.ts'
+import { planFields } from './memory/render-plan.ts'
 import { ReadyProbe } from './ready-probe-store.ts'
 import { rootKeyOf, ServerTrust } from './simulator-trust.ts'
 import { StopList } from './stop-list.ts'
@@ -46,6 +50,8 @@ export interface AppOptions {
   readonly clock?: Clock
   /** In [0, 1). Default: Math.random. */
   readonly random?: () => number
+  /** What memory there is. Default: this machine's, or its control group's. */
+  readonly machine?: MachineLimit
 }
 
 /** A running gateway. */
@@ -75,12 +81,19 @@ export async function startApp(options: AppOptions): Promise<App> {
   try {
     checkEngine()
 
+    // Memory: everything that outlives a call has its place under the ceiling, or nothing starts.
+    const plan = planGateway(config, options.machine ?? thisMachine())
+    assertFits(plan, config)
+    const { limits } = plan
+
     // Storage: nothing else holds state.
     const dataDir = resolve(config.dataDir)
     mkdirSync(dataDir, { recursive: true, mode: 0o700 })
     const database = await openDatabase({
       file: join(dataDir, 'eclusa.db'),
       migrations: [...sessionMigrations, ...queueMigrations, ...gatewayMigrations],
+      pageCacheBytes: limits.pageCacheBytes,
+      maxThreadBytes: limits.storageThreadBytes,
       log: openLog({ ...logOptions(config, terminal), hashKey: new Uint8Array(32) }),
     })
     stops.add('the database', 0.8 * SECOND, () => database.stop())
@@ -89,6 +102,7 @@ export async function startApp(options: AppOptions): Promise<App> {
     const hashKey = await installSecret({ database, sealer, name: 'log-hash' })
     const log = openLog({ ...logOptions(config, terminal), hashKey })
     stops.use(log, clock)
+    logPlan(plan, log)
     if (!config.pacing) log.warn({}, 'pacing is off: messages go out at full speed (ECLUSA_PACING=off)')
 
     // What happened, in order and to be replayed.
@@ -106,8 +120,8 @@ export async function startApp(options: AppOptions): Promise<App> {
       engine: new BaileysEngine({ store: authStore, clock, keepAliveMs: config.sessionKeepAliveMs }),
       url: config.whatsappUrl,
       ackTimeoutMs: config.sessionAckTimeoutMs,
-      maxStarting: config.sessionMaxStarting,
-      maxSessions: config.maxInstances,
+      maxStarting: limits.maxStarting,
+      maxSessions: plan.sessions,
       store: authStore,
       journal,
       ports: {
@@ -131,6 +145,7 @@ export async function startApp(options: AppOptions): Promise<App> {
       sender: sessions,
       context: sessions,
       pacing: pacingOf(config),
+      limits: limits.queue,
       expireAfterMs: config.queueExpireAfterMs,
       sweep: {
         everyMs: config.queueSweepEveryMs,
@@ -220,14 +235,28 @@ export async function startApp(options: AppOptions): Promise<App> {
     // In: the HTTP API.
     const keys = await ApiKeys.open({ store: new ApiKeyStore(database), clock, preset: config.apiKey })
     const ready = new ReadyProbe({ database, clock })
+    const reads = new Places(limits.http.maxReads)
     const streams = new EventStreams({
       eventLog: events,
       tail,
       clock,
       log,
       maxStreams: config.eventsMaxStreams,
+      maxUnsentBytesOfAll: limits.http.maxUnsentBytes,
+      reads,
     })
-    const http = await buildHttp({ keys, instances, outbox, journal, streams, ready, clock, log })
+    const http = await buildHttp({
+      keys,
+      instances,
+      outbox,
+      journal,
+      streams,
+      ready,
+      limits: limits.http,
+      reads,
+      clock,
+      log,
+    })
     stops.add('HTTP', 0.8 * SECOND, async () => {
       ready.stop()
       streams.stop()
@@ -249,6 +278,16 @@ function logOptions(config: Config, terminal: Terminal): Omit<Parameters<typeof 
     level: config.logLevel,
     format,
     ...(terminal.isLive ? { write: (line) => terminal.print(line) } : {}),
+  }
+}
+
+function logPlan(plan: GatewayPlan, log: Logger): void {
+  log.info(planFields(plan), 'memory planned: "eclusa memory" shows every line of it')
+  if (plan.sessions < plan.sessionsAsked) {
+    log.warn(
+      { sessions: plan.sessions, asked: plan.sessionsAsked },
+      'fewer sessions than ECLUSA_MAX_INSTANCES fit under the ceiling: raise ECLUSA_MEMORY_CEILING for more',
+    )
   }
 }
 

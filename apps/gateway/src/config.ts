@@ -1,5 +1,7 @@
 import { EclusaError } from '@eclusa/kernel'
 import { gatewayErrors } from './errors.ts'
+import { parseSize, type Size } from './memory/ceiling.ts'
+import { parseWeights } from './memory/tenant-weights.ts'
 
 /** Where engines connect unless told otherwise. */
 export const WHATSAPP_URL = 'wss://web.whatsapp.com/ws/chat'
@@ -28,12 +30,23 @@ interface ChoiceEntry extends EntryBase {
   readonly default: string
   readonly choices: readonly string[]
 }
+/** `name:number` pairs. */
+interface WeightsEntry extends EntryBase {
+  readonly kind: 'weights'
+  readonly default: ''
+}
 interface SecretEntry extends EntryBase {
   readonly kind: 'secret'
   readonly default: null
   readonly secret: true
 }
-type Entry = IntegerEntry | TextEntry | SwitchEntry | ChoiceEntry | SecretEntry
+/** Bytes with a unit, or percent of what the setting's text says. */
+interface SizeEntry extends EntryBase {
+  readonly kind: 'size'
+  /** As an operator writes it; null leaves it to the gateway. */
+  readonly default: string | null
+}
+type Entry = IntegerEntry | TextEntry | SwitchEntry | ChoiceEntry | SecretEntry | SizeEntry | WeightsEntry
 
 /** Longest setting of a duration: 24 days, which is also the longest a timer can wait. */
 const MAX_MS = 2_073_600_000
@@ -99,7 +112,7 @@ const configTable = {
     default: 1000,
     min: 1,
     max: 100_000,
-    doc: 'Most instances of all tenants together; one more is refused. Each is held in memory (about 1 kB, and up to 2 MB while its session runs).',
+    doc: 'Most instances of all tenants together; one more is refused. Memory for the sessions of all of them is planned at start (`eclusa memory`); see `ECLUSA_MEMORY_WHEN_SHORT` for what happens when there is not enough.',
   },
   sessionMaxStarting: {
     env: 'ECLUSA_SESSION_MAX_STARTING',
@@ -281,6 +294,51 @@ const configTable = {
     max: 10_000,
     doc: 'Event streams served at once; one more is refused. Each may hold 1 MiB unsent.',
   },
+  memoryCeiling: {
+    env: 'ECLUSA_MEMORY_CEILING',
+    kind: 'size',
+    default: '75%',
+    doc: 'Memory (RSS) this process never passes. Percent: of the limit of the control group (container), else of the machine. More than that is cut to it.',
+  },
+  memoryWhenShort: {
+    env: 'ECLUSA_MEMORY_WHEN_SHORT',
+    kind: 'choice',
+    default: 'auto',
+    choices: ['auto', 'refuse', 'lower'],
+    doc: 'When the worst case does not fit under the ceiling: `refuse` to start, or `lower` the number of sessions to what fits (more instances may exist, but do not connect). `auto` lowers while `ECLUSA_MAX_INSTANCES` is not set, and refuses when it is.',
+  },
+  memoryCaches: {
+    env: 'ECLUSA_MEMORY_CACHES',
+    kind: 'size',
+    default: null,
+    doc: 'The one budget of all caches, in bytes or percent of the ceiling. Without it: what is left, up to 256 MiB.',
+  },
+  memoryPageCache: {
+    env: 'ECLUSA_MEMORY_PAGE_CACHE',
+    kind: 'size',
+    default: null,
+    doc: 'Most memory SQLite keeps of its file, in bytes or percent of the ceiling. Without it: 64 MiB, or 8 MiB where memory is scarce.',
+  },
+  memoryTenantWeights: {
+    env: 'ECLUSA_MEMORY_TENANT_WEIGHTS',
+    kind: 'weights',
+    default: '',
+    doc: 'Shares of the cache budget, such as `acme:2,exatron:0.5`. A tenant that is not named has 1.',
+  },
+  memoryTenantFloor: {
+    env: 'ECLUSA_MEMORY_TENANT_FLOOR',
+    kind: 'size',
+    default: null,
+    doc: 'Cache bytes that no other tenant can take from one, in bytes or percent of the cache budget. Without it: half of an equal share.',
+  },
+  memoryReportEveryMs: {
+    env: 'ECLUSA_MEMORY_REPORT_EVERY_MS',
+    kind: 'integer',
+    default: 900_000,
+    min: 1000,
+    max: MAX_MS,
+    doc: 'Pause between two lines that tell the memory: messages in the queue, contacts in the cache, megabytes.',
+  },
   logLevel: {
     env: 'ECLUSA_LOG_LEVEL',
     kind: 'choice',
@@ -306,11 +364,21 @@ type ValueOf<E extends Entry> = E extends IntegerEntry
       ? E['choices'][number]
       : E extends SecretEntry
         ? string | null
-        : string
+        : E extends SizeEntry
+          ? E['default'] extends null
+            ? Size | null
+            : Size
+          : E extends WeightsEntry
+            ? ReadonlyMap<string, number>
+            : string
 
-/** Every setting with its value, and whether this is a production machine (`NODE_ENV=production`). Frozen. */
+/**
+ * Every setting with its value, whether this is a production machine (`NODE_ENV=production`), and whether the number of
+ * instances is somebody's wish or our default. Frozen.
+ */
 export type Config = { readonly [Name in keyof ConfigTable]: ValueOf<ConfigTable[Name]> } & {
   readonly production: boolean
+  readonly maxInstancesIsSet: boolean
 }
 
 /**
@@ -319,15 +387,20 @@ export type Config = { readonly [Name in keyof ConfigTable]: ValueOf<ConfigTable
  */
 export function loadConfig(env: Readonly<Record<string, string | undefined>> = process.env): Config {
   const faults = unknownNames(env)
-  const values: Record<string, string | number | boolean | null> = {
+  const values: Record<string, Value | null> = {
     production: env['NODE_ENV'] === 'production',
+    maxInstancesIsSet: (env[configTable.maxInstances.env] ?? '') !== '',
   }
   for (const [name, entry] of entries()) {
-    const text = env[entry.env]
+    let text = env[entry.env]
     // An empty variable is how compose files and shells say "not set".
     if (text === undefined || text === '') {
-      values[name] = entry.default
-      continue
+      const isWritten = entry.kind === 'size' || entry.kind === 'weights'
+      if (!isWritten || entry.default === null) {
+        values[name] = entry.default
+        continue
+      }
+      text = entry.default
     }
     const parsed = parseValue(entry, text)
     if ('fault' in parsed) faults.push(`${entry.env} ${parsed.fault}`)
@@ -384,7 +457,8 @@ function unknownNames(env: Readonly<Record<string, string | undefined>>): string
     .map((name) => `${name} is not a setting; the nearest one is ${nearest(name, known)}`)
 }
 
-type Parsed = { readonly value: string | number | boolean } | { readonly fault: string }
+type Value = string | number | boolean | Size | ReadonlyMap<string, number>
+type Parsed = { readonly value: Value } | { readonly fault: string }
 
 function parseValue(entry: Entry, text: string): Parsed {
   switch (entry.kind) {
@@ -406,6 +480,14 @@ function parseValue(entry: Entry, text: string): Parsed {
         return { fault: 'must be of printable ASCII characters without spaces' }
       if (isKnownSecret(text)) return { fault: 'is a well-known default: try `openssl rand -base64 32`' }
       return { value: text }
+    case 'size': {
+      const parsed = parseSize(text)
+      return 'fault' in parsed ? parsed : { value: parsed.size }
+    }
+    case 'weights': {
+      const parsed = parseWeights(text)
+      return 'fault' in parsed ? parsed : { value: parsed.weights }
+    }
     case 'text':
       return { value: text }
     default:
@@ -498,6 +580,10 @@ function rangeOf(entry: Entry): string {
       return entry.choices.map((choice) => `\`${choice}\``).join(', ')
     case 'secret':
       return '32 characters or more'
+    case 'size':
+      return '`512MiB`, `2GiB`, `75%`'
+    case 'weights':
+      return '`tenant:number,…`'
     case 'text':
       return 'text'
     default:
@@ -506,7 +592,7 @@ function rangeOf(entry: Entry): string {
 }
 
 function defaultOf(entry: Entry): string {
-  if (entry.default === null) return 'none'
+  if (entry.default === null || entry.default === '') return 'none'
   if (typeof entry.default === 'boolean') return entry.default ? '`on`' : '`off`'
   if (typeof entry.default === 'number' && entry.env.endsWith('_MS'))
     return `\`${entry.default}\` (${spoken(entry.default)})`

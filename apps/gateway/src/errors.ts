@@ -5,10 +5,12 @@ type GatewayErrorName =
   | 'BAD_REQUEST'
   | 'BODY_TOO_LARGE'
   | 'BROKEN_JSON'
+  | 'BUSY'
   | 'CONFIG_REFUSED'
   | 'FORBIDDEN'
   | 'INSTANCE_UNKNOWN'
   | 'INTERNAL'
+  | 'MEMORY_SHORT'
   | 'NOT_ACCEPTABLE'
   | 'NOT_READY'
   | 'NO_QR'
@@ -41,6 +43,12 @@ export const gatewayErrors: Readonly<Record<GatewayErrorName, ErrorKind>> = defi
     message: 'The body is larger than 512 KiB',
   },
   BROKEN_JSON: { status: 400, retry: 'never', delivered: 'no', message: 'The body is not valid JSON' },
+  BUSY: {
+    status: 503,
+    retry: 'later',
+    delivered: 'no',
+    message: 'More requests with bodies are under way than memory is kept for: nothing was taken, try again',
+  },
   CONFIG_REFUSED: { status: 500, retry: 'never', delivered: 'no', message: 'The configuration is refused' },
   FORBIDDEN: { status: 403, retry: 'never', delivered: 'no', message: 'This key may not do that' },
   INSTANCE_UNKNOWN: {
@@ -54,6 +62,12 @@ export const gatewayErrors: Readonly<Record<GatewayErrorName, ErrorKind>> = defi
     retry: 'later',
     delivered: 'unknown',
     message: 'Something in the gateway failed; its log has the details under this request id',
+  },
+  MEMORY_SHORT: {
+    status: 500,
+    retry: 'never',
+    delivered: 'no',
+    message: 'The worst case of all that the gateway may hold in memory does not fit under its ceiling',
   },
   NOT_ACCEPTABLE: {
     status: 406,

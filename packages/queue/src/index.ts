@@ -1,6 +1,7 @@
 export type { QueueStats } from './counts.ts'
 export { defaultDispatcherLimits, Dispatcher, type DispatcherLimits, SEND_DEADLINE_MS } from './dispatcher.ts'
 export { queueErrors } from './errors.ts'
+export { queueMemory } from './memory.ts'
 export type {
   ChatContext,
   DurableEventName,

@@ -48,7 +48,7 @@ export class LiveMessage {
 }
 
 /** Past it the oldest that is not under way is forgotten: its receipt then finds nothing and it is sent again. */
-const MAX_LIVE = 20_000
+export const MAX_LIVE = 20_000
 
 /** All live messages, by row and by WhatsApp's id. */
 export class LiveMessages {

@@ -94,7 +94,8 @@ export const sessionErrors: Readonly<Record<Code, ErrorKind>> = defineErrors('SE
     status: 503,
     retry: 'later',
     delivered: 'no',
-    message: 'This process holds as many sessions as it may (ECLUSA_MAX_INSTANCES)',
+    message:
+      'This process holds as many sessions as it may: see ECLUSA_MAX_INSTANCES, and what its memory has room for (eclusa memory)',
   },
   LOGGED_OUT: {
     status: 409,

@@ -97,19 +97,26 @@ export class InboundJournal {
   }
 
   /**
-   * Others' messages after the cursor `after`, oldest first, at most `limit` (1 to 500). `next` is the cursor to go on
-   * from; null when there was nothing after `after`.
+   * Others' messages after the cursor `after`, oldest first, at most `limit` (1 to 500), ending with the one that
+   * reaches `maxBytes` of sealed content: at least one comes. `next` is the cursor to go on from; null when there was
+   * nothing after `after`.
    */
   async list(options: {
     readonly instance: InstanceId
     readonly after: number
     readonly limit: number
+    readonly maxBytes: number
   }): Promise<{ readonly items: readonly JournalEntry[]; readonly next: number | null }> {
     const limit = Math.max(1, Math.min(500, options.limit))
     const rows = await this.#database.read(
-      'SELECT id, chat, author, wa_message_id, sealed, received_at FROM "InboundMessage" ' +
-        'WHERE instance = ? AND id > ? AND from_me = 0 ORDER BY id LIMIT ?',
-      [options.instance, options.after, limit],
+      // The sizes first: of what does not fit, nothing is read but its length.
+      `SELECT id, chat, author, wa_message_id, sealed, received_at FROM "InboundMessage" JOIN (
+         SELECT id AS sized_id, bytes, SUM(bytes) OVER (ORDER BY id) AS total_bytes FROM (
+           SELECT id, length(sealed) AS bytes FROM "InboundMessage"
+           WHERE instance = ? AND id > ? AND from_me = 0 ORDER BY id LIMIT ?
+         ) AS page
+       ) AS sized ON id = sized_id WHERE total_bytes - bytes < ? ORDER BY id`,
+      [options.instance, options.after, limit, options.maxBytes],
     )
     const items = rows.map((row): JournalEntry => {
       const waMessageId = String(row['wa_message_id'])

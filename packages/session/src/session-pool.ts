@@ -5,11 +5,11 @@ import {
   type InstanceId,
   type Lifecycle,
   type Logger,
+  Places,
   type TenantId,
   TypedEmitter,
   type WaMessageId,
 } from '@eclusa/kernel'
-import { Admission } from './admission.ts'
 import type { AuthStore } from './auth-store.ts'
 import type { Engine, OutboundContent, Receipt } from './engine.ts'
 import { isLoopback, trustRootKey } from './engines/baileys/trust.ts'
@@ -64,7 +64,8 @@ const UNSTARTED: SessionView = {
 /** All sessions of this process by instance. */
 export class SessionPool implements Lifecycle {
   readonly #options: SessionPoolOptions
-  readonly #admission: Admission
+  /** Starting costs memory and CPU that those who are online need. */
+  readonly #admission: Places
   // bounded by: maxSessions
   readonly #sessions = new Map<InstanceId, Session>()
   #url: string
@@ -72,7 +73,7 @@ export class SessionPool implements Lifecycle {
   constructor(options: SessionPoolOptions) {
     this.#options = options
     this.#url = options.url
-    this.#admission = new Admission(options.maxStarting)
+    this.#admission = new Places(options.maxStarting)
   }
 
   async start(): Promise<void> {}
@@ -98,6 +99,15 @@ export class SessionPool implements Lifecycle {
   /** Whether sessions connect to a simulator on this machine. */
   get isSimulated(): boolean {
     return isLoopback(this.#url)
+  }
+
+  /** Sessions that would connect wait until `letStartsGo`; those that are connected or connecting stay. */
+  holdStarts(): void {
+    this.#admission.hold()
+  }
+
+  letStartsGo(): void {
+    this.#admission.letGo()
   }
 
   /** @throws SESSION_TOO_MANY */

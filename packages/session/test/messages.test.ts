@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { InstanceId, WaMessageId } from '@eclusa/kernel'
+import { type InstanceId, MIB, type WaMessageId } from '@eclusa/kernel'
 import { until } from '@eclusa/kernel/test-kit'
 import { type Bench, chatOf, setup, tenant } from './harness.ts'
 
@@ -8,7 +8,7 @@ const COMPANY = '5511900000001'
 const CAROL = '5511910000001'
 
 async function inboundTexts(bench: Bench, instance: InstanceId): Promise<(string | null)[]> {
-  const { items } = await bench.journal.list({ instance, after: 0, limit: 500 })
+  const { items } = await bench.journal.list({ instance, after: 0, limit: 500, maxBytes: MIB })
   return items.map(({ text }) => text)
 }
 
@@ -39,7 +39,7 @@ for (const addressing of ['pn', 'lid'] as const) {
     const { instance, phone } = await bench.pair(COMPANY)
     carol.send(phone, 'is this open?', { addressing })
     await until(async () => (await inboundTexts(bench, instance)).length === 1, 'it is journalled')
-    const { items } = await bench.journal.list({ instance, after: 0, limit: 10 })
+    const { items } = await bench.journal.list({ instance, after: 0, limit: 10, maxBytes: MIB })
     assert.deepEqual(
       items.map(({ from, chat, kind, text }) => ({ from, chat, kind, text })),
       [{ from: `+${CAROL}`, chat: chatOf(CAROL), kind: 'text', text: 'is this open?' }],

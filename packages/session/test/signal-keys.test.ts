@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
-import { type InstanceId, makeInstanceId, parseTenantId, type WaMessageId } from '@eclusa/kernel'
+import { type InstanceId, makeInstanceId, MIB, parseTenantId, type WaMessageId } from '@eclusa/kernel'
 import { ManualClock } from '@eclusa/kernel/test-kit'
 import { type Database, EventLog } from '@eclusa/storage'
 import { openTestDatabase, testSealer } from '@eclusa/storage/test-kit'
@@ -155,7 +155,7 @@ test('a message is journalled with the session that opened it, both or neither',
   await receive('1')
   breakNextWrite()
   await assert.rejects(receive('2'))
-  const { items } = await journal.list({ instance, after: 0, limit: 10 })
+  const { items } = await journal.list({ instance, after: 0, limit: 10, maxBytes: MIB })
   assert.deepEqual(
     items.map(({ waMessageId, text, from }) => ({ waMessageId, text, from })),
     [{ waMessageId: 'WA1', text: 'hello there', from: '+5511' }],

@@ -1,6 +1,7 @@
 export type { Database, DatabaseStats, Row, SqlValue, Statement, StatementResult } from './database.ts'
 export { storageErrors } from './errors.ts'
 export { EventLog, type LoggedEvent, type NewEvent } from './event-log-store.ts'
+export { storageMemory } from './memory.ts'
 export { loadMigrations, type Migration } from './migrate.ts'
 export { AesSealer, openSealer, type Sealer } from './sealer.ts'
-export { openDatabase, storageMigrations, type SqliteOptions } from './sqlite.ts'
+export { DEFAULT_PAGE_CACHE_BYTES, openDatabase, storageMigrations, type SqliteOptions } from './sqlite.ts'

@@ -42,6 +42,7 @@ export interface OpenOptions {
   readonly file: string
   readonly migrations: readonly Migration[]
   readonly maxBytes: number | null
+  readonly pageCacheBytes: number
 }
 
 export function isFailure(value: object): value is Failure {

@@ -15,7 +15,11 @@ import {
 
 /** One commit takes at most this, so that the next caller's wait stays short (uncapped, a caller waited 590–735 ms during a drain, capped 132–189 ms; 2026-11). */
 const MAX_FLUSH_STATEMENTS = 2000
-const MAX_FLUSH_BYTES = MIB
+export const MAX_FLUSH_BYTES: number = MIB
+/** Idle it holds 5 MB; reads are bounded by their callers to a few MB at once. */
+const DEFAULT_THREAD_BYTES = 64 * MIB
+/** SQLite's own default is 2 MB; reads of a database of many GB gain up to here. */
+export const DEFAULT_PAGE_CACHE_BYTES: number = 64 * MIB
 /** Listeners of `onCommit`: one per reader of the event log. */
 const MAX_COMMIT_LISTENERS = 64
 
@@ -27,6 +31,10 @@ export interface SqliteOptions {
   readonly log: Logger
   /** The file grows no further than this; then writes get STORAGE_FULL. Default: as far as the disk goes. */
   readonly maxBytes?: number
+  /** Most memory for pages of the file. Default 64 MiB. */
+  readonly pageCacheBytes?: number
+  /** Most heap of the database's thread; it holds only what is being read and written. Default 64 MiB. */
+  readonly maxThreadBytes?: number
 }
 
 /** Storage's own tables: the event log and the check of the key. `openDatabase` puts them first by itself. */
@@ -44,12 +52,17 @@ export async function openDatabase(options: SqliteOptions): Promise<Database> {
     file: options.file,
     migrations: [...storageMigrations, ...options.migrations],
     maxBytes: options.maxBytes ?? null,
+    pageCacheBytes: options.pageCacheBytes ?? DEFAULT_PAGE_CACHE_BYTES,
   }
   const thread = new Worker(new URL('./sqlite-thread.ts', import.meta.url), {
     workerData,
     name: 'storage',
     // Not the parent's flags: a test runner's or a debugger's would follow us here.
     execArgv: [],
+    resourceLimits: {
+      maxOldGenerationSizeMb: Math.ceil((options.maxThreadBytes ?? DEFAULT_THREAD_BYTES) / MIB),
+      maxYoungGenerationSizeMb: 6,
+    },
   })
   const first = await firstReply(thread)
   if (first.kind === 'refused') {

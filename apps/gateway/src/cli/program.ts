@@ -3,6 +3,7 @@ import { Command, InvalidArgumentError } from 'commander'
 import { type Config, loadConfig } from '../config.ts'
 import { standardTerminal, Terminal } from '../terminal.ts'
 import { ApiClient, CliError } from './api-client.ts'
+import { memory } from './memory.ts'
 import { pair } from './pair.ts'
 import { send } from './send.ts'
 import { runSimulator } from './simulator.ts'
@@ -16,13 +17,16 @@ interface ClientFlags {
   readonly json?: boolean
 }
 
+/** Faults of the settings, not of the moment. */
+const REFUSED: ReadonlySet<string> = new Set(['GATEWAY_CONFIG_REFUSED', 'GATEWAY_MEMORY_SHORT'])
+
 /** Runs one command line; sets the exit code: 0 done, 1 failed, 2 wrongly called or configured. */
 export async function runCli(argv: readonly string[]): Promise<void> {
   try {
     await program().parseAsync(argv)
   } catch (error) {
     process.stderr.write(`${sentenceOf(error)}\n`)
-    process.exitCode = error instanceof EclusaError && error.code === 'GATEWAY_CONFIG_REFUSED' ? 2 : 1
+    process.exitCode = error instanceof EclusaError && REFUSED.has(error.code) ? 2 : 1
   }
 }
 
@@ -112,6 +116,12 @@ export function program(): Command {
   client(root.command('status').description('show the instances and how they are')).action(
     (flags: ClientFlags) => status({ api: apiOf(flags), json: flags.json === true }),
   )
+
+  root
+    .command('memory')
+    .description('show how the memory ceiling is divided, and the worst case of everything that is held')
+    .option('--json', 'answer with JSON, for scripts')
+    .action((flags: ClientFlags) => memory({ config: loadConfig(), json: flags.json === true }))
 
   root
     .command('simulator')

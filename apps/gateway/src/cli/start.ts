@@ -1,6 +1,7 @@
 import { SECOND, systemClock } from '@eclusa/kernel'
 import type { App } from '../app.ts'
 import type { Config } from '../config.ts'
+import { keepHeapFlagsFromThreads } from '../memory/heap-flags.ts'
 import type { Terminal } from '../terminal.ts'
 
 /** A stop takes at most this; then the process ends as it is, which the disk survives. */
@@ -15,6 +16,7 @@ export async function start(options: {
   readonly terminal: Terminal
 }): Promise<void> {
   const { config, terminal } = options
+  keepHeapFlagsFromThreads()
   // The engine behind it takes half a second to load: only who starts a gateway pays for it.
   const { startApp } = await import('../app.ts')
   const asked = firstSignal()
@@ -45,6 +47,8 @@ function firstSignal(): Promise<NodeJS.Signals> {
       resolve(signal)
     }
     process.on('SIGTERM', onSignal).on('SIGINT', onSignal)
+    // Whoever began us with a message channel is gone; without one this never comes.
+    process.once('disconnect', () => onSignal('SIGTERM'))
   })
 }
 

@@ -1,8 +1,10 @@
 import { writeFileSync } from 'node:fs'
 import { renderConfigDocs } from '../config.ts'
 import { renderErrorDocs } from '../error-tables.ts'
+import { renderMemoryDocs } from '../memory/render-plan.ts'
 
 // `npm run docs`: writes the references that are made from tables; tests check that they are current.
 const docs = new URL('../../../../docs/', import.meta.url)
 writeFileSync(new URL('config.md', docs), renderConfigDocs())
 writeFileSync(new URL('errors.md', docs), renderErrorDocs())
+writeFileSync(new URL('memory.md', docs), renderMemoryDocs())

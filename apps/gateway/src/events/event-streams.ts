@@ -4,6 +4,7 @@ import {
   KIB,
   type Logger,
   MIB,
+  type Places,
   SECOND,
   type TenantId,
   type Timer,
@@ -35,6 +36,10 @@ export interface EventStreamsOptions {
   readonly maxUnsentEvents?: number
   /** Bytes, likewise; passed by one event at most. Default 1 MiB. */
   readonly maxUnsentBytes?: number
+  /** Bytes that all clients together may leave unsent: each has an equal part, at least 64 KiB. Default 64 MiB. */
+  readonly maxUnsentBytesOfAll?: number
+  /** Reads of replaying clients at once. Default: as many as there are. */
+  readonly reads?: Places
 }
 
 /** Proxies close what is silent for 30 to 60 s. */
@@ -42,6 +47,8 @@ const HEARTBEAT_MS = 15 * SECOND
 /** Events and bytes of one read: with what is unsent, all that a replaying client holds in memory. */
 const BATCH = 100
 const BATCH_BYTES = 256 * KIB
+/** What each client may leave untaken however many there are. */
+export const LEAST_UNSENT_BYTES: number = 64 * KIB
 /** A client that takes nothing of what it was given for this long is dropped. */
 const STALLED_AFTER_MS = 30 * SECOND
 /** A dropped client that does not even take its last words is cut off after this long. */
@@ -152,13 +159,20 @@ export class EventStreams {
     const { eventLog } = this.#options
     while (!stream.closed) {
       const newestNow = await eventLog.lastSeq()
-      const { events, isEnd } = await eventLog.readBatch({
-        after: stream.cursor,
-        maxEvents: BATCH,
-        maxBytes: Math.min(BATCH_BYTES, this.#maxUnsentBytes / 4),
-        ...(stream.tenant === undefined ? {} : { tenant: stream.tenant }),
-      })
-      for (const event of events) this.#deliver(stream, event)
+      const leave = await this.#options.reads?.enter()
+      let isEnd: boolean
+      try {
+        const batch = await eventLog.readBatch({
+          after: stream.cursor,
+          maxEvents: BATCH,
+          maxBytes: Math.min(BATCH_BYTES, this.#mostUnsentBytes() / 4),
+          ...(stream.tenant === undefined ? {} : { tenant: stream.tenant }),
+        })
+        for (const event of batch.events) this.#deliver(stream, event)
+        isEnd = batch.isEnd
+      } finally {
+        leave?.()
+      }
       if (!isEnd) {
         await this.#drained(stream)
         continue
@@ -174,13 +188,18 @@ export class EventStreams {
     if (stream.tenant !== undefined && stream.tenant !== event.tenant) return
     this.#deliver(stream, event)
     const isOver =
-      stream.unsentEvents > this.#maxUnsentEvents || stream.sink.unsentBytes() > this.#maxUnsentBytes
+      stream.unsentEvents > this.#maxUnsentEvents || stream.sink.unsentBytes() > this.#mostUnsentBytes()
     // It goes on by itself, at its own pace, so that it holds neither memory nor the others.
     if (isOver && stream.leaveTail !== null) {
       stream.leaveTail()
       stream.leaveTail = null
       this.#follow(stream, this.#drained(stream))
     }
+  }
+
+  #mostUnsentBytes(): number {
+    const share = (this.#options.maxUnsentBytesOfAll ?? 64 * MIB) / Math.max(1, this.#streams.size)
+    return Math.min(this.#maxUnsentBytes, Math.max(LEAST_UNSENT_BYTES, share))
   }
 
   /** Whether the event after `after` was already deleted: then the client has missed something for good. */

@@ -1,4 +1,4 @@
-import { type Clock, EclusaError, KIB, type Logger, randomBase32 } from '@eclusa/kernel'
+import { type Clock, EclusaError, type Logger, type Places, randomBase32 } from '@eclusa/kernel'
 import type { Outbox } from '@eclusa/queue'
 import type { InboundJournal } from '@eclusa/session'
 import Fastify, {
@@ -15,6 +15,8 @@ import type { Instances } from '../instances/instances.ts'
 import type { ApiKeys } from '../keys/api-keys.ts'
 import type { ReadyProbe } from '../ready-probe-store.ts'
 import { requireKey } from './auth.ts'
+import { BodyBudget, MAX_BODY_BYTES } from './body-budget.ts'
+import { type HttpLimits, MAX_HEADER_BYTES } from './limits.ts'
 import { problemOf, toEclusaError } from './problem.ts'
 import { eventRoutes } from './routes/events.ts'
 import { healthRoutes } from './routes/health.ts'
@@ -30,6 +32,9 @@ export interface HttpPorts {
   readonly journal: InboundJournal
   readonly streams: EventStreams
   readonly ready: ReadyProbe
+  readonly limits: HttpLimits
+  /** Reads of many rows at once, shared with the event streams. */
+  readonly reads: Places
   readonly clock: Clock
   readonly log: Logger
 }
@@ -42,10 +47,6 @@ export type HttpServer = FastifyInstance<
   ZodTypeProvider
 >
 
-/** A text of 65,536 UTF-16 code units is at most 393,216 bytes of JSON, when each is written as an escape of 6 bytes. */
-const MAX_BODY_BYTES = 512 * KIB
-const MAX_HEADER_BYTES = 16 * KIB
-const MAX_CONNECTIONS = 1000
 const REQUEST_TIMEOUT_MS = 15_000
 
 /** The HTTP API, not yet listening. */
@@ -61,11 +62,12 @@ export async function buildHttp(ports: HttpPorts): Promise<HttpServer> {
     genReqId: () => `req_${randomBase32(12)}`,
     routerOptions: { maxParamLength: 200 },
   }).withTypeProvider<ZodTypeProvider>()
-  http.server.maxConnections = MAX_CONNECTIONS
+  http.server.maxConnections = ports.limits.maxConnections
   http.setValidatorCompiler(validatorCompiler)
   http.setSerializerCompiler(serializerCompiler)
   acceptJsonOnly(http)
   http.decorateRequest('scope', null)
+  const bodies = new BodyBudget(ports.limits.maxBodiesBytes)
 
   http.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id)
@@ -73,6 +75,7 @@ export async function buildHttp(ports: HttpPorts): Promise<HttpServer> {
     reply.header('cache-control', 'no-store')
     reply.header('content-security-policy', "default-src 'none'; frame-ancestors 'none'")
     reply.header('referrer-policy', 'no-referrer')
+    bodies.charge(request.headers, reply.raw)
   })
   http.addHook('onResponse', async (request, reply) => {
     const durMs = Math.round(reply.elapsedTime)

@@ -1,9 +1,8 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { type Clock, randomBase32 } from '@eclusa/kernel'
 import type { ApiKeyRow, ApiKeyStore, KeyScope } from './api-key-store.ts'
+import { MAX_KEYS } from './limits.ts'
 
-/** Most keys held in memory; there is no way yet to make more than two. */
-const MAX_KEYS = 1000
 /** The id of an operator's own key that has not our form. */
 const PRESET_ID = 'preset'
 /** What an unknown id is compared with, so that it takes as long as a known one. */

@@ -1,5 +1,6 @@
 import { z } from 'zod'
 import { instanceOf, instanceParams } from '../inputs.ts'
+import { PAGE_BYTES } from '../limits.ts'
 import type { HttpPorts, HttpServer } from '../server.ts'
 
 const MAX_PAGE = 500
@@ -28,7 +29,7 @@ const page = z.object({
   next: z.number().nullable(),
 })
 
-/** What contacts wrote, oldest first. */
+/** What contacts wrote, oldest first. A page ends early when its texts are long: `next` says where to go on. */
 export async function inboundRoutes(http: HttpServer, ports: HttpPorts): Promise<void> {
   http.get(
     '/instances/:id/inbound',
@@ -36,10 +37,15 @@ export async function inboundRoutes(http: HttpServer, ports: HttpPorts): Promise
     async (request) => {
       const { id } = instanceOf(request, ports.instances)
       const { after, limit } = request.query
-      const { items, next } = await ports.journal.list({ instance: id, after, limit })
-      return {
-        items: items.map((item) => ({ ...item, receivedAt: new Date(item.receivedAt).toISOString() })),
-        next,
+      const leave = await ports.reads.enter()
+      try {
+        const { items, next } = await ports.journal.list({ instance: id, after, limit, maxBytes: PAGE_BYTES })
+        return {
+          items: items.map((item) => ({ ...item, receivedAt: new Date(item.receivedAt).toISOString() })),
+          next,
+        }
+      } finally {
+        leave()
       }
     },
   )

@@ -1,9 +1,21 @@
 import type { BinaryNode, WASocket } from '@eclusa/baileys'
-import { type Clock, withDeadline } from '@eclusa/kernel'
+import { type Clock, KIB, MIB, withDeadline } from '@eclusa/kernel'
 
-/** Stops reading from the network above the first, goes on below the second: stanzas waiting for our database. */
-const PAUSE_ABOVE = 500
-const RESUME_BELOW = 100
+/** What one connection may have read without its being handled: past either it is not read until half of it is gone. */
+interface Hold {
+  readonly stanzas: number
+  readonly bytes: number
+}
+
+/** Of one connection, while the process has room. */
+const MAX_HELD: Hold = { stanzas: 500, bytes: 512 * KIB }
+/** Of all connections together; past it each is held to the next. */
+export const MAX_HELD_BY_ALL: Hold = { stanzas: 5_000, bytes: 16 * MIB }
+/** Of one connection while the process has none: enough to go on, little enough for a thousand of them. */
+export const MAX_HELD_WHEN_FULL: Hold = { stanzas: 20, bytes: 64 * KIB }
+
+// What all gates of this process hold just now. bounded by: MAX_HELD_BY_ALL and MAX_HELD_WHEN_FULL of each connection
+const heldByAll = { stanzas: 0, bytes: 0 }
 
 /** Longest wait for Baileys to handle one message before the next may overtake it. */
 const HANDLING_DEADLINE_MS = 10_000
@@ -26,22 +38,30 @@ export function gateStanzas(socket: WASocket, clock: Clock, handlers: GateHandle
   const { ws } = socket
   const emit = ws.emit.bind(ws)
   const transport = (): { pause(): void; resume(): void } | null => Reflect.get(ws, 'socket')
-  let waiting = 0 // bounded by: PAUSE_ABOVE and one network read
+  // bounded by: MAX_HELD and one network read
+  const held = { stanzas: 0, bytes: 0 }
   let paused = false
   let lastMessage: Promise<void> = Promise.resolve()
   let lastReceipt: Promise<void> = Promise.resolve()
 
-  const admit = async (step: () => Promise<void>): Promise<void> => {
+  const admit = async (bytes: number, step: () => Promise<void>): Promise<void> => {
     try {
       await step()
     } catch (error) {
       handlers.failed(error)
     } finally {
-      waiting--
-      if (paused && waiting < RESUME_BELOW) {
+      count(-1, -bytes)
+      if (paused && !isAbove(held, half(most()))) {
         paused = false
         transport()?.resume()
       }
+    }
+  }
+
+  const count = (stanzas: number, bytes: number): void => {
+    for (const sum of [held, heldByAll]) {
+      sum.stanzas += stanzas
+      sum.bytes += bytes
     }
   }
 
@@ -59,13 +79,33 @@ export function gateStanzas(socket: WASocket, clock: Clock, handlers: GateHandle
   ws.emit = (event: string | symbol, ...args: unknown[]): boolean => {
     if (event !== 'CB:message' && event !== 'CB:receipt') return emit(event, ...args)
     const stanza = args[0] as BinaryNode
-    waiting++
-    if (!paused && waiting > PAUSE_ABOVE) {
+    const bytes = contentBytes(stanza)
+    count(1, bytes)
+    if (!paused && isAbove(held, most())) {
       paused = true
       transport()?.pause()
     }
-    if (event === 'CB:message') lastMessage = lastMessage.then(() => admit(() => passMessage(stanza)))
-    else lastReceipt = lastReceipt.then(() => admit(() => passReceipt(stanza)))
+    if (event === 'CB:message') lastMessage = lastMessage.then(() => admit(bytes, () => passMessage(stanza)))
+    else lastReceipt = lastReceipt.then(() => admit(bytes, () => passReceipt(stanza)))
     return true
   }
+}
+
+function most(): Hold {
+  return isAbove(heldByAll, MAX_HELD_BY_ALL) ? MAX_HELD_WHEN_FULL : MAX_HELD
+}
+
+function half({ stanzas, bytes }: Hold): Hold {
+  return { stanzas: stanzas / 2, bytes: bytes / 2 }
+}
+
+function isAbove(held: Hold, limit: Hold): boolean {
+  return held.stanzas > limit.stanzas || held.bytes > limit.bytes
+}
+
+/** Ciphertexts and the like; a message has few children, each with content of its own. */
+function contentBytes({ content }: BinaryNode): number {
+  if (content === undefined) return 0
+  if (!Array.isArray(content)) return content.length
+  return content.reduce((sum, child) => sum + contentBytes(child), 0)
 }

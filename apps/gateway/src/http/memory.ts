@@ -1,0 +1,84 @@
+import { KIB, type MemoryLine } from '@eclusa/kernel'
+import { LEAST_UNSENT_BYTES } from '../events/event-streams.ts'
+import { type HttpLimits, MAX_HEADER_BYTES, PAGE_BYTES } from './limits.ts'
+
+/** One event or message more than a limit of bytes: the longest text, as UTF-8. */
+const ONE_MORE_BYTES = 192 * KIB
+
+/** What the HTTP API holds in memory at most. */
+export function httpMemory(limits: HttpLimits, maxStreams: number): readonly MemoryLine[] {
+  return [
+    {
+      owner: 'http',
+      name: 'connections: socket, parser, head of a request',
+      place: 'outside',
+      maxCount: limits.maxConnections,
+      bytesEach: 12 * KIB + MAX_HEADER_BYTES,
+      boundedBy: 'maxConnections, MAX_HEADER_BYTES',
+      source: 'measured: npm run bench:memory-lines, and the largest head',
+    },
+    {
+      owner: 'http',
+      name: 'connections: objects of the request under way',
+      place: 'heap',
+      maxCount: limits.maxConnections,
+      bytesEach: 12 * KIB,
+      boundedBy: 'maxConnections',
+      source: 'measured: npm run bench:memory-lines',
+    },
+    {
+      owner: 'http',
+      name: 'request bodies: read, parsed',
+      place: 'heap',
+      maxCount: 2,
+      bytesEach: limits.maxBodiesBytes,
+      boundedBy: 'maxBodiesBytes, then GATEWAY_BUSY',
+      source: 'the limit itself',
+    },
+    {
+      owner: 'http',
+      name: 'request bodies: received, sealed for the disk',
+      place: 'outside',
+      maxCount: 2,
+      bytesEach: limits.maxBodiesBytes,
+      boundedBy: 'maxBodiesBytes, then GATEWAY_BUSY',
+      source: 'the limit itself',
+    },
+    {
+      owner: 'http',
+      name: 'pages and replays being read: rows, opened, answer',
+      place: 'heap',
+      maxCount: 3 * limits.maxReads,
+      bytesEach: PAGE_BYTES + ONE_MORE_BYTES,
+      boundedBy: 'maxReads, PAGE_BYTES and one message more each',
+      source: 'the limit itself',
+    },
+    {
+      owner: 'http',
+      name: 'event streams: what clients have not taken',
+      place: 'outside',
+      maxCount: 1,
+      bytesEach: Math.max(limits.maxUnsentBytes, maxStreams * LEAST_UNSENT_BYTES),
+      boundedBy: 'maxUnsentBytes, divided among the open streams',
+      source: 'the limit itself',
+    },
+    {
+      owner: 'http',
+      name: 'event streams: one event more each',
+      place: 'outside',
+      maxCount: maxStreams,
+      bytesEach: ONE_MORE_BYTES,
+      boundedBy: 'ECLUSA_EVENTS_MAX_STREAMS',
+      source: 'the longest text',
+    },
+    {
+      owner: 'http',
+      name: 'answers being written',
+      place: 'outside',
+      maxCount: limits.maxConnections,
+      bytesEach: 4 * KIB,
+      boundedBy: 'answers other than pages and streams are under 4 kB; the list of instances is one row each',
+      source: 'a page is counted above',
+    },
+  ]
+}

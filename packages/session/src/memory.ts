@@ -1,0 +1,157 @@
+import { KIB, type MemoryLine, MIB } from '@eclusa/kernel'
+import { MAX_HELD_BY_ALL, MAX_HELD_WHEN_FULL } from './engines/baileys/stanza-gate.ts'
+
+/**
+ * What sessions hold in memory at most. `cacheLimits` are the caps of one session's caches: their bytes come out of
+ * the one budget, whatever the caps would allow.
+ */
+export function sessionMemory(options: {
+  /** Sessions that may log in at the same time. */
+  readonly maxStarting: number
+}): readonly MemoryLine[] {
+  return [
+    {
+      owner: 'session',
+      name: 'an idle session: its socket object, handlers, credentials',
+      place: 'heap',
+      perSession: true,
+      maxCount: 1,
+      bytesEach: 128 * KIB,
+      boundedBy: 'ECLUSA_MAX_INSTANCES',
+      source:
+        'measured 74 kB after a restart, 163 kB for Baileys alone with its own caches (npm run bench:sessions)',
+    },
+    {
+      owner: 'session',
+      name: 'an idle session outside the heap: connection, allocator',
+      place: 'outside',
+      perSession: true,
+      measuredAsRss: true,
+      maxCount: 1,
+      bytesEach: 820 * KIB,
+      boundedBy: 'ECLUSA_MAX_INSTANCES',
+      source: 'measured 0.87 MB of RSS each, less its heap (npm run bench:sessions)',
+    },
+    {
+      owner: 'session',
+      name: 'TLS of a connection to WhatsApp',
+      place: 'outside',
+      perSession: true,
+      maxCount: 1,
+      bytesEach: 64 * KIB,
+      boundedBy: 'ECLUSA_MAX_INSTANCES',
+      source: 'two records of 16 KiB and OpenSSL state; simulators are reached without TLS',
+    },
+    {
+      owner: 'session',
+      name: 'stanzas read and waiting for the database',
+      place: 'heap',
+      maxCount: MAX_HELD_BY_ALL.stanzas,
+      bytesEach: KIB,
+      boundedBy: 'MAX_HELD_BY_ALL, then connections are not read',
+      source: 'a message stanza decodes to about 0.9 kB beside its content',
+    },
+    {
+      owner: 'session',
+      name: 'content of those stanzas',
+      place: 'outside',
+      maxCount: 1,
+      bytesEach: MAX_HELD_BY_ALL.bytes,
+      boundedBy: 'MAX_HELD_BY_ALL',
+      source: 'the limit itself',
+    },
+    {
+      owner: 'session',
+      name: 'stanzas of each connection when that is full, and one network read',
+      place: 'outside',
+      perSession: true,
+      maxCount: 1,
+      bytesEach: MAX_HELD_WHEN_FULL.stanzas * KIB + MAX_HELD_WHEN_FULL.bytes + 64 * KIB,
+      boundedBy: 'MAX_HELD_WHEN_FULL',
+      source: 'the limit itself; Node reads 64 KiB at a time',
+    },
+    {
+      owner: 'session',
+      name: 'sessions that log in: offline messages, app state',
+      place: 'heap',
+      maxCount: options.maxStarting,
+      bytesEach: 8 * MIB,
+      boundedBy: 'ECLUSA_SESSION_MAX_STARTING',
+      source: 'app state of 5,000 entries takes 1.8 MB, and up to four copies of it are alive during a sync',
+    },
+    {
+      owner: 'session',
+      name: 'sends and receipts under way between Baileys and the database',
+      place: 'heap',
+      perSession: true,
+      maxCount: 4,
+      bytesEach: 16 * KIB,
+      boundedBy: 'one message and one receipt at a time (stanza gate), one send per chat',
+      source: 'a pruned Signal session is at most 8 kB of JSON, held twice',
+    },
+    cacheLine(
+      'Signal keys',
+      10_000,
+      2_000,
+      'SIGNAL_KEY_CACHE_ENTRIES, 5 min',
+      'a pruned session: 1.5 kB of JSON',
+    ),
+    cacheLine(
+      'devices of contacts',
+      5_000,
+      440,
+      'DEFAULT_CACHE_LIMITS.userDevices, 5 min',
+      'three devices each',
+    ),
+    cacheLine(
+      'phone number and LID of contacts',
+      2_000,
+      170,
+      'DEFAULT_CACHE_LIMITS.lidMapping, 3 days',
+      'a string',
+    ),
+    cacheLine('retries of inbound messages', 10_000, 270, 'DEFAULT_CACHE_LIMITS.msgRetry, 1 h', 'a number'),
+    cacheLine('call offers', 500, 490, 'DEFAULT_CACHE_LIMITS.callOffer, 5 min', 'an object of 9 fields'),
+    cacheLine(
+      'placeholder resends',
+      5_000,
+      420,
+      'DEFAULT_CACHE_LIMITS.placeholderResend, 1 h',
+      'a key and its metadata',
+    ),
+    cacheLine(
+      'messages just sent or received',
+      64,
+      15_000,
+      'DEFAULT_CACHE_LIMITS.recentMessages, 5 min',
+      'an image with its thumbnail',
+    ),
+    cacheLine(
+      'contacts (reserved: nothing keeps them yet)',
+      1_000,
+      750,
+      '1,000 per instance, 30 min, warning at 800',
+      'a record of 634 B and its entry',
+    ),
+  ]
+}
+
+/** Bytes of research on Baileys 7.0.0-rc14 under Node 24, container included. */
+function cacheLine(
+  name: string,
+  maxCount: number,
+  bytesEach: number,
+  boundedBy: string,
+  source: string,
+): MemoryLine {
+  return {
+    owner: 'session',
+    name: `cache: ${name}`,
+    place: 'cache',
+    perSession: true,
+    maxCount,
+    bytesEach,
+    boundedBy,
+    source,
+  }
+}
