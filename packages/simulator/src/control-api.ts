@@ -2,12 +2,25 @@ import * as http from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { EclusaError } from '@eclusa/kernel'
 import type { FaultMatch, FaultOptions } from './faults.ts'
+import type { HistoryOptions } from './history.ts'
 import { normaliseNumber } from './jid.ts'
 import type { Phone, ReceivedMessage } from './phone.ts'
 import { simulatorErrors } from './simulator-errors.ts'
 import type { ContactOptions, Simulator } from './simulator.ts'
 
 const MAX_BODY_BYTES = 1024 * 1024
+
+/** Checked by what makes the history. */
+const HISTORY_FIELDS: readonly (keyof HistoryOptions)[] = [
+  'chats',
+  'messagesPerChat',
+  'textBytes',
+  'thumbnailBytes',
+  'chunks',
+  'delivery',
+  'hostile',
+  'bombBytes',
+]
 
 type Body = Readonly<Record<string, unknown>>
 
@@ -49,6 +62,10 @@ const routes: Readonly<Record<string, Route>> = {
     allow(body, ['code'])
     const device = await sim.number(name).enterPairingCode(text(body, 'code'))
     return ok({ device: device.jid })
+  },
+  'POST /numbers/{}/history': async ({ sim, name, body }) => {
+    allow(body, HISTORY_FIELDS)
+    return created(await sim.number(name).sendHistory(body))
   },
   'POST /contacts': ({ sim, body }) => {
     allow(body, ['number', 'name', 'autoReceipt', 'autoRead', 'replies', 'replyDelayMs'])

@@ -1,6 +1,8 @@
 export type { AppStateChange } from './app-state.ts'
 export type { FaultAction, FaultHandle, FaultMatch, FaultOptions, FaultPoint } from './faults.ts'
 export type { Group } from './groups.ts'
+export type { HistoryOptions, HostileHistory, SentHistory } from './history.ts'
+export { historyChat, historyMessageId } from './history.ts'
 export type { Addressing } from './jid.ts'
 export type { MediaReference, MessageKind } from './message-content.ts'
 export type { PhoneOptions, ReceivedMessage, SeenPresence, SeenReceipt, SendOptions } from './phone.ts'

@@ -101,7 +101,11 @@ function withMedia(kind: MessageKind, fields: MediaFields): ReadContent {
   }
 }
 
-const MEDIA_INFO: Partial<Record<MessageKind, string>> = {
+/** What files are made of: those of messages, and the history a phone sends to a new device. */
+type FileKind = MessageKind | 'history'
+
+const MEDIA_INFO: Partial<Record<FileKind, string>> = {
+  history: 'WhatsApp History Keys',
   image: 'WhatsApp Image Keys',
   sticker: 'WhatsApp Image Keys',
   video: 'WhatsApp Video Keys',
@@ -111,7 +115,7 @@ const MEDIA_INFO: Partial<Record<MessageKind, string>> = {
 
 /** Encrypts a file as WhatsApp does: AES-CBC, then the first 10 bytes of a MAC over IV and ciphertext. */
 export function sealMedia(
-  kind: MessageKind,
+  kind: FileKind,
   bytes: Uint8Array,
 ): {
   readonly mediaKey: Buffer
@@ -137,7 +141,7 @@ export function openMedia(kind: MessageKind, mediaKey: Buffer, sealed: Buffer): 
 }
 
 function mediaKeys(
-  kind: MessageKind,
+  kind: FileKind,
   mediaKey: Buffer,
 ): { readonly iv: Buffer; readonly cipherKey: Buffer; readonly macKey: Buffer } {
   const info = MEDIA_INFO[kind]

@@ -5,6 +5,7 @@ import type { AppStateChange } from './app-state.ts'
 import { type Account, addressOf, type Device } from './directory.ts'
 import type { Sender } from './fan-out.ts'
 import type { Group } from './groups.ts'
+import { type HistoryOptions, makeHistory, type SentHistory } from './history.ts'
 import { type Addressing, isGroup, isLid, normaliseNumber } from './jid.ts'
 import {
   type MediaReference,
@@ -338,6 +339,18 @@ export class Phone {
     )
   }
 
+  /**
+   * Sends every linked device a made-up history, as the phone does after linking and on demand.
+   * @throws SIMULATOR_BAD_INPUT naming the field, SIMULATOR_MAILBOX_FULL
+   */
+  async sendHistory(options: HistoryOptions = {}): Promise<SentHistory> {
+    const { notifications, sent } = await makeHistory(this.#world, options)
+    for (const device of this.account.devices.values()) {
+      for (const historySyncNotification of notifications) this.#sendHistory(device, historySyncNotification)
+    }
+    return sent
+  }
+
   // ---- what the server uses
 
   /** Published keys, with a one-time key of its own. */
@@ -487,15 +500,10 @@ export class Phone {
         progress: 100,
       }),
     ).finish()
-    this.#sendPeer(device, {
-      protocolMessage: {
-        type: proto.Message.ProtocolMessage.Type.HISTORY_SYNC_NOTIFICATION,
-        historySyncNotification: {
-          syncType: proto.Message.HistorySyncType.INITIAL_BOOTSTRAP,
-          progress: 100,
-          initialHistBootstrapInlinePayload: deflateSync(payload),
-        },
-      },
+    this.#sendHistory(device, {
+      syncType: proto.Message.HistorySyncType.INITIAL_BOOTSTRAP,
+      progress: 100,
+      initialHistBootstrapInlinePayload: deflateSync(payload),
     })
   }
 
@@ -552,6 +560,11 @@ export class Phone {
       notify: this.account.pushName,
     }
     this.#world.router.sendFromPhone(device, el('message', attrs, [enc]))
+  }
+
+  #sendHistory(device: Device, historySyncNotification: proto.Message.IHistorySyncNotification): void {
+    const type = proto.Message.ProtocolMessage.Type.HISTORY_SYNC_NOTIFICATION
+    this.#sendPeer(device, { protocolMessage: { type, historySyncNotification } })
   }
 
   #copyToPhone(account: Account, id: string, content: Buffer, chat: string): void {
