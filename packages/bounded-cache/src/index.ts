@@ -1,1 +1,14 @@
-export * from './bounded-cache.ts'
+export { BoundedCache, type BoundedCacheOptions, type CacheStats, type SetOptions } from './bounded-cache.ts'
+export {
+  type BudgetEvent,
+  type BudgetStats,
+  CacheBudget,
+  type CacheBudgetOptions,
+  CacheOwner,
+  type OwnerOptions,
+  type OwnerStats,
+} from './budget.ts'
+export type { SetTimer } from './expiry.ts'
+export type { RemovalListener, RemovalReason } from './notices.ts'
+export { type PressureEvent, utilizationAdvice } from './pressure.ts'
+export { estimateBytes } from './size.ts'

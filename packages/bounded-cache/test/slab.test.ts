@@ -1,0 +1,13 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { BoundedCache } from '../src/index.ts'
+import { slabBytes } from '../src/slab.ts'
+
+test('what was kept for 100,000 entries is given back when they are gone', () => {
+  const before = slabBytes()
+  const cache = new BoundedCache<number>({ name: 'many', maxEntries: 100_000, ttlMs: Infinity })
+  for (let n = 0; n < 100_000; n++) cache.set(`${n}`, n)
+  assert.ok(slabBytes() - before >= 100_000 * 64)
+  cache.clear()
+  assert.ok(slabBytes() - before <= 2 * 4_096 * 64, 'at most a chunk or two stay')
+})
