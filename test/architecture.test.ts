@@ -29,8 +29,8 @@ const FENCES: readonly { readonly what: RegExp; readonly only: RegExp; readonly 
   },
   {
     what: /process\.env\b/,
-    only: /^apps\/gateway\/src\/(config\.ts|cli\/)/,
-    rule: 'the environment is read in config.ts',
+    only: /^(apps\/gateway\/src\/(config\.ts|cli\/)|packages\/baileys\/src\/cache-log\.ts)/,
+    rule: 'the environment is read in config.ts; BAILEYS_LOG, for who uses that package alone, in its log',
   },
   {
     what: /\b(setTimeout|setInterval|Date\.now)\(/,

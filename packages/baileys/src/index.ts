@@ -2,13 +2,27 @@ export * from 'baileys'
 export { makeWASocket, type BoundedSocket, type BoundedSocketConfig } from './make-wa-socket.ts'
 export { makeWASocket as default } from './make-wa-socket.ts'
 export {
-  asCacheStore,
+  type CacheLimit,
+  type CacheLimitOptions,
+  type CacheLimits,
+  type CacheLimitsOptions,
+  type CacheName,
   DEFAULT_CACHE_LIMITS,
   DEFAULT_CACHE_MAX_KEYS,
-  type CacheLimit,
-  type CacheLimits,
-  type CacheName,
-} from './caches.ts'
+  DEFAULT_CACHE_TTLS,
+} from './cache-limits.ts'
+export type { OwnCaches, SocketCachesOptions, SocketCacheStats } from './caches.ts'
+export { asCacheStore, type InjectedCache } from './injected-cache.ts'
+export {
+  type CacheLog,
+  type CacheLogOptions,
+  logCacheMemory,
+  logSocketCacheMetrics,
+  type MeasurableCache,
+  openCacheLog,
+} from './cache-log.ts'
+export { defaultCacheBudget } from './default-budget.ts'
+export { defaultLidDirectory, type LidDirectory, openLidDirectory } from './lid-directory.ts'
 export { checkEngine, KNOWN_ENGINE, readInstalledEngine, type EnginePackage } from './engine-check.ts'
 export { closeSocket } from './close-socket.ts'
 export { silenceLibsignal } from './silence-libsignal.ts'

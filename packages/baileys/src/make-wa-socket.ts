@@ -1,20 +1,14 @@
-import { BoundedCache, type CacheStats } from '@eclusa/bounded-cache'
 import { makeWASocket as makeUpstreamSocket, DEFAULT_CONNECTION_CONFIG } from 'baileys'
 import type { UserFacingSocketConfig, WASocket } from 'baileys'
-import { asCacheStore, type CacheLimits, type CacheName, DEFAULT_CACHE_LIMITS } from './caches.ts'
+import { type OwnCaches, SocketCaches, type SocketCachesOptions, type SocketCacheStats } from './caches.ts'
 import { silenceLibsignal } from './silence-libsignal.ts'
 
-export type BoundedSocketConfig = UserFacingSocketConfig & {
-  /** Other limits than DEFAULT_CACHE_LIMITS for this socket, cache by cache. */
-  readonly cacheLimits?: Partial<CacheLimits>
-  /** Epoch milliseconds for the caches' lives. Default `Date.now`. */
-  readonly now?: () => number
-}
+export type BoundedSocketConfig = Omit<UserFacingSocketConfig, keyof OwnCaches> & SocketCachesOptions
 
 export type BoundedSocket = WASocket & {
-  /** Entries, caps, hits and evictions of every cache of this socket. */
-  readonly cacheStats: () => readonly CacheStats[]
-  /** Frees what is past its life in every cache; to be called now and then, since no timer does. */
+  /** Entries, bytes, caps, hits and evictions of every cache of this socket. */
+  readonly cacheStats: () => readonly SocketCacheStats[]
+  /** Frees what is past its life in every cache, in one go; needed only with a clock of the caller's own. */
   readonly sweepCaches: () => number
 }
 
@@ -26,80 +20,47 @@ export type BoundedSocket = WASocket & {
 export function makeWASocket(config: BoundedSocketConfig): BoundedSocket {
   assertNode()
   silenceLibsignal()
-  const { cacheLimits, now, ...upstream } = config
-  const caches = makeCaches({ ...DEFAULT_CACHE_LIMITS, ...cacheLimits }, now)
-  const { byName } = caches
-  const makeRepository = upstream.makeSignalRepository ?? DEFAULT_CONNECTION_CONFIG.makeSignalRepository
-  const socket = makeUpstreamSocket({
-    userDevicesCache: asCacheStore(byName.userDevices),
-    msgRetryCounterCache: asCacheStore(byName.msgRetry),
-    callOfferCache: asCacheStore(byName.callOffer),
-    placeholderResendCache: asCacheStore(byName.placeholderResend),
-    ...upstream,
-    makeSignalRepository: (auth, logger, pnToLid) => {
-      const repository = makeRepository(auth, logger, pnToLid)
-      replaceField(repository.lidMapping, 'mappingCache', byName.lidMapping)
-      return repository
-    },
+  const { cacheLimits, cacheOwner, lidDirectory, cacheLog, now, ...upstream } = config
+  const { userDevicesCache, msgRetryCounterCache, callOfferCache, placeholderResendCache, ...others } =
+    upstream
+  const logger = upstream.logger ?? DEFAULT_CONNECTION_CONFIG.logger
+  const caches = new SocketCaches({
+    userDevicesCache,
+    msgRetryCounterCache,
+    callOfferCache,
+    placeholderResendCache,
+    cacheLimits,
+    cacheOwner,
+    lidDirectory,
+    cacheLog,
+    now,
+    ownJid: config.auth.creds.me?.id,
+    warn: (fields, message) => logger.warn(fields, message),
   })
-  boundRetryManager(socket, caches)
-  return Object.assign(socket, {
-    cacheStats: () => Object.values(byName).map((cache) => cache.stats()),
-    sweepCaches: () => Object.values(byName).reduce((freed, cache) => freed + cache.sweep(), 0),
-  })
-}
-
-interface Caches {
-  readonly byName: { readonly [Name in CacheName]: BoundedCache<unknown> }
-  /** Upstream's index from message id to key of `recentMessages`. */
-  readonly recentKeys: Map<string, string>
-}
-
-/** Caches that upstream touches on read, so that what is in use does not end. */
-const EXTENDED_ON_GET: ReadonlySet<CacheName> = new Set(['lidMapping', 'retryCounters'])
-
-function makeCaches(limits: CacheLimits, now: (() => number) | undefined): Caches {
-  const recentKeys = new Map<string, string>() // bounded by: recentMessages.maxEntries, through onRemove
-  const names = Object.keys(limits) as CacheName[]
-  const caches = names.map((name) => {
-    const cache = new BoundedCache<unknown>({
-      name,
-      ...limits[name],
-      extendOnGet: EXTENDED_ON_GET.has(name),
-      ...(now === undefined ? {} : { now }),
-      ...(name === 'recentMessages'
-        ? { onRemove: (key: string): void => void recentKeys.delete(key.slice(key.lastIndexOf('\0') + 1)) }
-        : {}),
+  try {
+    const server = String(upstream.waWebSocketUrl ?? DEFAULT_CONNECTION_CONFIG.waWebSocketUrl)
+    const makeRepository = upstream.makeSignalRepository ?? DEFAULT_CONNECTION_CONFIG.makeSignalRepository
+    const socket = makeUpstreamSocket({
+      ...others,
+      ...caches.stores(),
+      makeSignalRepository: (auth, repositoryLogger, ask) => {
+        const asked = ask === undefined ? undefined : caches.shareLids(server, ask)
+        const repository = makeRepository(auth, repositoryLogger, asked)
+        caches.boundRepository(repository)
+        return repository
+      },
     })
-    return [name, cache]
-  })
-  return { byName: Object.fromEntries(caches) as Caches['byName'], recentKeys }
-}
-
-function boundRetryManager(socket: WASocket, { byName, recentKeys }: Caches): void {
-  const manager = socket.messageRetryManager
-  if (manager === null || manager === undefined) return
-  replaceField(manager, 'recentMessagesMap', byName.recentMessages)
-  replaceField(manager, 'messageKeyIndex', recentKeys)
-  replaceField(manager, 'sessionRecreateHistory', byName.sessionRecreation)
-  replaceField(manager, 'retryCounters', byName.retryCounters)
-  replaceField(manager, 'baseKeys', byName.baseKeys)
-}
-
-/** Upstream's own cache gives way to ours, which has the methods upstream calls: get, set, delete, has, clear. */
-function replaceField(
-  owner: object,
-  field: string,
-  cache: BoundedCache<unknown> | Map<string, string>,
-): void {
-  const old: unknown = Reflect.get(owner, field)
-  if (typeof old !== 'object' || old === null || !('get' in old && 'set' in old && 'delete' in old)) {
-    throw new Error(
-      `Baileys keeps no cache in ${field} any more; this release is made for another version of it`,
-    )
+    caches.boundRetryManager(socket.messageRetryManager)
+    // Registered last, so that upstream's own handlers still find what they look for.
+    socket.registerSocketEndHandler(() => caches.close())
+    return Object.assign(socket, {
+      cacheStats: () => caches.stats(),
+      sweepCaches: () => caches.sweep(),
+    })
+  } catch (error) {
+    caches.close()
+    throw error
   }
-  if ('clear' in old && typeof old.clear === 'function') old.clear()
-  Reflect.set(owner, field, cache)
 }
 
 function assertNode(): void {

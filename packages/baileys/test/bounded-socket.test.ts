@@ -7,7 +7,7 @@ import {
   type BoundedSocketConfig,
   checkEngine,
   closeSocket,
-  DEFAULT_CACHE_MAX_KEYS,
+  DEFAULT_CACHE_LIMITS,
   initAuthCreds,
   KNOWN_ENGINE,
   makeWASocket,
@@ -47,7 +47,8 @@ async function setup(t: TestContext, config: Partial<BoundedSocketConfig> = {}):
 test('every cache has its cap without any option', async (t) => {
   const socket = await setup(t)
   const caps = Object.fromEntries(socket.cacheStats().map(({ name, maxEntries }) => [name, maxEntries]))
-  assert.deepEqual(caps, DEFAULT_CACHE_MAX_KEYS)
+  const limits = Object.entries(DEFAULT_CACHE_LIMITS)
+  assert.deepEqual(caps, Object.fromEntries(limits.map(([name, { maxEntries }]) => [name, maxEntries])))
   assert.deepEqual(
     [caps['userDevices'], caps['lidMapping'], caps['msgRetry'], caps['callOffer'], caps['placeholderResend']],
     [5_000, 2_000, 10_000, 500, 5_000],

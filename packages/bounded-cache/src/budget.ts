@@ -319,7 +319,7 @@ export class CacheOwner implements Account {
   // bounded by: caches of this owner that are not disposed
   readonly #caches: Evictable[] = []
   // bounded by: as #caches; what `close` disposes
-  readonly #made = new Set<BoundedCache<never>>()
+  readonly #made = new Map<Evictable, BoundedCache<never>>()
   #usedBytes = 0
   #evictions = 0
   #refused = 0
@@ -367,7 +367,8 @@ export class CacheOwner implements Account {
   /** A cache whose bytes this owner pays. */
   cache<Value>(options: Omit<BoundedCacheOptions<Value>, 'owner' | 'now'>): BoundedCache<Value> {
     const cache = new BoundedCache<Value>({ ...options, owner: this })
-    this.#made.add(cache as unknown as BoundedCache<never>)
+    const handle = this.#caches.at(-1)
+    if (handle !== undefined) this.#made.set(handle, cache as unknown as BoundedCache<never>)
     return cache
   }
 
@@ -388,8 +389,7 @@ export class CacheOwner implements Account {
   close(): void {
     if (this.#closed) return
     this.#closed = true
-    for (const cache of this.#made) cache.dispose()
-    this.#made.clear()
+    for (const cache of this.#made.values()) cache.dispose()
     this.#pool.close(this)
   }
 
@@ -399,6 +399,7 @@ export class CacheOwner implements Account {
   }
 
   delist(cache: Evictable): void {
+    this.#made.delete(cache)
     const last = this.#caches.pop()
     if (last === undefined || last === cache) return
     this.#caches[cache.index] = last

@@ -1,3 +1,4 @@
+import type { CacheOwner } from '@eclusa/bounded-cache'
 import type { ChatId, InstanceId, Logger, TenantId, WaMessageId } from '@eclusa/kernel'
 import type { Statement } from '@eclusa/storage'
 
@@ -9,6 +10,8 @@ export interface EngineOptions {
   readonly url: string
   /** Longest wait for WhatsApp's acknowledgement of a message, in milliseconds. */
   readonly ackTimeoutMs: number
+  /** Who pays for the caches of this connection; without it each has its cap only. */
+  readonly cacheOwner?: CacheOwner | undefined
   readonly handlers: EngineHandlers
   readonly log: Logger
 }

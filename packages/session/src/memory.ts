@@ -107,7 +107,7 @@ export function sessionMemory(options: {
       'phone number and LID of contacts',
       2_000,
       170,
-      'DEFAULT_CACHE_LIMITS.lidMapping, 3 days',
+      'DEFAULT_CACHE_LIMITS.lidMapping, 1 h from its last use',
       'a string',
     ),
     cacheLine('retries of inbound messages', 10_000, 270, 'DEFAULT_CACHE_LIMITS.msgRetry, 1 h', 'a number'),

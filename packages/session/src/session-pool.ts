@@ -1,3 +1,4 @@
+import type { CacheBudget, CacheOwner, OwnerOptions } from '@eclusa/bounded-cache'
 import {
   type ChatId,
   type Clock,
@@ -46,6 +47,14 @@ export interface SessionPoolOptions {
   readonly journal: InboundJournal
   readonly ports: SessionPorts
   readonly events: TypedEmitter<SessionEvents>
+  /**
+   * What all caches of all sessions share: Baileys' own, Signal keys, what was journalled a moment ago. One owner for
+   * each tenant, named after it and kept while the tenant has a session here; its sessions share that. Without a
+   * budget each cache has its cap only.
+   */
+  readonly cacheBudget?: CacheBudget
+  /** Weight, floor and ceiling of a tenant in that budget. Default: all alike. */
+  readonly cacheShareOf?: (tenant: TenantId) => OwnerOptions
   readonly clock: Clock
   readonly random: () => number
   readonly log: Logger
@@ -68,6 +77,8 @@ export class SessionPool implements Lifecycle {
   readonly #admission: Places
   // bounded by: maxSessions
   readonly #sessions = new Map<InstanceId, Session>()
+  // bounded by: maxSessions; how many of them each tenant has
+  readonly #sessionsOf = new Map<TenantId, number>()
   #url: string
 
   constructor(options: SessionPoolOptions) {
@@ -81,7 +92,7 @@ export class SessionPool implements Lifecycle {
   /** Ends every connection; the devices stay linked. */
   async stop(): Promise<void> {
     await Promise.all([...this.#sessions.values()].map((session) => session.stop()))
-    this.#sessions.clear()
+    for (const instance of this.#sessions.keys()) this.#drop(instance)
   }
 
   /**
@@ -117,6 +128,7 @@ export class SessionPool implements Lifecycle {
       if (this.#sessions.size >= this.#options.maxSessions) throw new EclusaError(sessionErrors.TOO_MANY)
       session = this.#make(instance.instance, instance.tenant)
       this.#sessions.set(instance.instance, session)
+      this.#sessionsOf.set(instance.tenant, (this.#sessionsOf.get(instance.tenant) ?? 0) + 1)
     }
     await session.start()
   }
@@ -135,7 +147,7 @@ export class SessionPool implements Lifecycle {
   /** Ends the session and deletes everything it kept: credentials, keys, inbound messages. */
   async forgetInstance(instance: InstanceId): Promise<void> {
     await this.logoutInstance(instance)
-    this.#sessions.delete(instance)
+    this.#drop(instance)
     await this.#options.store.forget(instance)
     await this.#options.journal.forget(instance)
   }
@@ -143,7 +155,7 @@ export class SessionPool implements Lifecycle {
   /** Ends the session without a trace in the pool; credentials stay on disk. */
   async releaseInstance(instance: InstanceId): Promise<void> {
     await this.#sessions.get(instance)?.stop()
-    this.#sessions.delete(instance)
+    this.#drop(instance)
   }
 
   view(instance: InstanceId): SessionView {
@@ -193,6 +205,25 @@ export class SessionPool implements Lifecycle {
     return this.#options.journal.unread(instance, chat)
   }
 
+  /** The last session of a tenant takes the tenant's share of the budget with it. */
+  #drop(instance: InstanceId): void {
+    const session = this.#sessions.get(instance)
+    if (session === undefined) return
+    this.#sessions.delete(instance)
+    const left = (this.#sessionsOf.get(session.tenant) ?? 1) - 1
+    if (left > 0) {
+      this.#sessionsOf.set(session.tenant, left)
+      return
+    }
+    this.#sessionsOf.delete(session.tenant)
+    this.#cacheOwner(session.tenant)?.close()
+  }
+
+  #cacheOwner(tenant: TenantId): CacheOwner | undefined {
+    const { cacheBudget, cacheShareOf } = this.#options
+    return cacheBudget?.owner(tenant, cacheShareOf?.(tenant))
+  }
+
   #session(instance: InstanceId): Session {
     const session = this.#sessions.get(instance)
     if (session === undefined) throw new EclusaError(sessionErrors.OFFLINE)
@@ -208,6 +239,7 @@ export class SessionPool implements Lifecycle {
       engine,
       url: this.#url,
       ackTimeoutMs,
+      cacheOwner: () => this.#cacheOwner(tenant),
       admit: () => this.#admission.enter(),
       ports: {
         receipt: (receipt) => ports.receipt(instance, receipt),

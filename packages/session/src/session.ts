@@ -1,3 +1,4 @@
+import type { CacheOwner } from '@eclusa/bounded-cache'
 import {
   type ChatId,
   type Clock,
@@ -59,6 +60,8 @@ export interface SessionOptions {
   readonly engine: Engine
   readonly url: string
   readonly ackTimeoutMs: number
+  /** Asked for each connection. */
+  readonly cacheOwner?: () => CacheOwner | undefined
   /** Admission control: waits for a place among those that are starting; the function returned gives it back. */
   readonly admit: () => Promise<() => void>
   /** The engine's ports that are not the session's own business. */
@@ -104,6 +107,10 @@ export class Session {
       pairingCode: null,
       reason: null,
     }
+  }
+
+  get tenant(): TenantId {
+    return this.#options.tenant
   }
 
   get view(): SessionView {
@@ -209,6 +216,7 @@ export class Session {
         tenant,
         url,
         ackTimeoutMs,
+        cacheOwner: this.#options.cacheOwner?.(),
         log,
         handlers: {
           ...ports,

@@ -110,6 +110,7 @@ class BaileysConnection implements EngineConnection {
       instance: options.instance,
       store: options.store,
       clock: options.clock,
+      cacheOwner: options.cacheOwner,
       onFailure: (error) => this.#cut('the database failed', error),
     })
     this.#journalled = new BoundedCache({
@@ -117,6 +118,10 @@ class BaileysConnection implements EngineConnection {
       maxEntries: RECENTLY_JOURNALLED,
       ttlMs: 5 * MINUTE,
       now: () => options.clock.now(),
+      // State more than cache: while two copies are on their way, the second must find the first.
+      minResidencyMs: MINUTE,
+      worth: 8,
+      ...(options.cacheOwner === undefined ? {} : { owner: options.cacheOwner }),
     })
     const logger = engineLogger(options.log)
     this.#socket = makeWASocket({
@@ -141,6 +146,7 @@ class BaileysConnection implements EngineConnection {
           keys: this.#keys,
           journal: (ciphertext, plaintext) => this.#journal(ciphertext, plaintext),
         }),
+      cacheOwner: options.cacheOwner,
       now: () => options.clock.now(),
     })
     // Our lanes keep the order inside a chat and the guarded repository keeps ratchets apart, so the chats of an account
@@ -251,6 +257,7 @@ class BaileysConnection implements EngineConnection {
     this.#sweepTimer?.cancel()
     this.#rejectAcks()
     this.#keys.retire()
+    this.#journalled.dispose()
     await closeSocket(this.#socket, { ended })
     await this.#saving
   }

@@ -6,7 +6,7 @@ import {
   type SignalDataTypeMap,
   type SignalKeyStore,
 } from '@eclusa/baileys'
-import { BoundedCache, type CacheStats } from '@eclusa/bounded-cache'
+import { BoundedCache, type CacheOwner, type CacheStats } from '@eclusa/bounded-cache'
 import { type Clock, EclusaError, type InstanceId, MINUTE, SECOND, withDeadline } from '@eclusa/kernel'
 import type { Statement } from '@eclusa/storage'
 import type { AuthStore, KeyChange } from '../../auth-store.ts'
@@ -61,6 +61,8 @@ export class SignalKeys implements SignalKeyStore {
     readonly instance: InstanceId
     readonly store: AuthStore
     readonly clock: Clock
+    /** Who pays for the cache; without it there is its cap only. */
+    readonly cacheOwner?: CacheOwner | undefined
     /** The database failed: nothing may be acknowledged any more on this connection. */
     readonly onFailure: (error: unknown) => void
   }) {
@@ -74,6 +76,7 @@ export class SignalKeys implements SignalKeyStore {
       ttlMs: SIGNAL_KEY_CACHE_TTL_MS,
       extendOnGet: true,
       now: () => options.clock.now(),
+      ...(options.cacheOwner === undefined ? {} : { owner: options.cacheOwner }),
     })
   }
 
@@ -151,7 +154,7 @@ export class SignalKeys implements SignalKeyStore {
   /** From now on nothing is written: the connection is over. */
   retire(): void {
     this.#retired = true
-    this.#cache.clear()
+    this.#cache.dispose()
   }
 
   sweep(): void {
