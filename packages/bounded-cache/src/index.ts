@@ -12,3 +12,10 @@ export type { SetTimer } from './expiry.ts'
 export type { RemovalListener, RemovalReason } from './notices.ts'
 export { type PressureEvent, utilizationAdvice } from './pressure.ts'
 export { estimateBytes } from './size.ts'
+export {
+  type SharedFact,
+  type SharedStore,
+  TieredCache,
+  type TieredCacheOptions,
+  type TieredCacheStats,
+} from './tiered-cache.ts'
