@@ -234,7 +234,7 @@ export class TieredCache<Value> {
   async #read(keys: readonly string[]): Promise<Map<string, Held<Value>>> {
     const held = new Map<string, Held<Value>>()
     try {
-      await Promise.all(keys.map((key) => this.#changing.get(key)))
+      await Promise.all(this.#changesOf(keys))
       if (this.#isStoreAvoided) return held
       const facts = await this.#inTime(this.#options.store.read(keys.map((key) => this.#sharedKey(key))))
       this.#failures = 0
@@ -297,7 +297,7 @@ export class TieredCache<Value> {
 
   /** After the changes of these keys that are on their way. Never rejects. */
   async #change(keys: readonly string[], change: () => Promise<void>): Promise<void> {
-    const before = keys.map((key) => this.#changing.get(key)).filter((one) => one !== undefined)
+    const before = this.#changesOf(keys)
     const run = async (): Promise<void> => {
       await Promise.all(before)
       if (this.#now() < this.#pausedUntil) {
@@ -316,6 +316,10 @@ export class TieredCache<Value> {
     for (const key of keys) this.#changing.set(key, changing)
     await changing
     for (const key of keys) if (this.#changing.get(key) === changing) this.#changing.delete(key)
+  }
+
+  #changesOf(keys: readonly string[]): Promise<void>[] {
+    return keys.map((key) => this.#changing.get(key)).filter((one) => one !== undefined)
   }
 
   get #isStoreAvoided(): boolean {
