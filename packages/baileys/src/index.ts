@@ -25,4 +25,14 @@ export { defaultCacheBudget } from './default-budget.ts'
 export { defaultLidDirectory, type LidDirectory, openLidDirectory } from './lid-directory.ts'
 export { checkEngine, KNOWN_ENGINE, readInstalledEngine, type EnginePackage } from './engine-check.ts'
 export { closeSocket } from './close-socket.ts'
+export {
+  boundedKeys,
+  type BoundedKeyStore,
+  isBoundedKeyStore,
+  type KeyStoreOptions,
+  makeBoundedKeyStore,
+  makeCacheableSignalKeyStore,
+} from './key-store.ts'
+export { parseKey, pruneKey, serialiseKey, UNCACHED_KEY_TYPES } from './key-values.ts'
+export { pruneSession } from './prune-session.ts'
 export { silenceLibsignal } from './silence-libsignal.ts'

@@ -1,17 +1,18 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import {
-  BufferJSON,
-  proto,
+  boundedKeys,
+  parseKey,
+  serialiseKey,
   type SignalDataSet,
   type SignalDataTypeMap,
   type SignalKeyStore,
+  UNCACHED_KEY_TYPES,
 } from '@eclusa/baileys'
 import { BoundedCache, type CacheOwner, type CacheStats } from '@eclusa/bounded-cache'
 import { type Clock, EclusaError, type InstanceId, MINUTE, SECOND, withDeadline } from '@eclusa/kernel'
 import type { Statement } from '@eclusa/storage'
 import type { AuthStore, KeyChange } from '../../auth-store.ts'
 import { sessionErrors } from '../../errors.ts'
-import { pruneSession } from './prune-session.ts'
 
 /** Cap and life of the Signal key cache of one instance (document 2). Issue "2" adds the byte budget. */
 const SIGNAL_KEY_CACHE_ENTRIES = 10_000
@@ -22,9 +23,6 @@ const SIGNAL_KEY_CACHE_TTL_MS: number = 5 * MINUTE
  * by the whole process.
  */
 const DATABASE_DEADLINE_MS = 10 * SECOND
-
-/** Too many or too big to keep in memory; each is read once or seldom. */
-const UNCACHED: ReadonlySet<string> = new Set(['pre-key', 'app-state-sync-version', 'app-state-sync-key'])
 
 /** An absent value, cached so that asking again costs no read. */
 const ABSENT = ''
@@ -47,6 +45,7 @@ interface Unit {
  * changes what it gets.
  */
 export class SignalKeys implements SignalKeyStore {
+  readonly [boundedKeys] = true
   readonly #instance: InstanceId
   readonly #store: AuthStore
   readonly #clock: Clock
@@ -89,10 +88,10 @@ export class SignalKeys implements SignalKeyStore {
     for (const id of ids) {
       const cached = this.#cache.get(cacheKey(type, id))
       if (cached === undefined) missing.push(id)
-      else if (cached !== ABSENT) values[id] = parse(type, cached)
+      else if (cached !== ABSENT) values[id] = parseKey(type, cached)
     }
     if (missing.length > 0) {
-      for (const [id, json] of await this.#read(type, missing)) values[id] = parse(type, json)
+      for (const [id, json] of await this.#read(type, missing)) values[id] = parseKey(type, json)
     }
     return values
   }
@@ -113,7 +112,7 @@ export class SignalKeys implements SignalKeyStore {
         changes.push({
           type,
           id,
-          value: value === null || value === undefined ? null : serialise(type, value),
+          value: value === null || value === undefined ? null : serialiseKey(type, id, value),
         })
       }
     }
@@ -169,7 +168,7 @@ export class SignalKeys implements SignalKeyStore {
     for (const { type, id, value } of changes) {
       const key = cacheKey(type, id)
       this.#filling.delete(key)
-      if (!UNCACHED.has(type)) this.#cache.set(key, value ?? ABSENT)
+      if (!UNCACHED_KEY_TYPES.has(type)) this.#cache.set(key, value ?? ABSENT)
     }
     try {
       await this.#withDeadline('write', this.#store.writeKeys(this.#instance, changes, together))
@@ -185,7 +184,7 @@ export class SignalKeys implements SignalKeyStore {
     for (const id of ids) this.#filling.set(cacheKey(type, id), mine)
     try {
       const found = await this.#withDeadline('read', this.#store.readKeys(this.#instance, type, ids))
-      for (const id of UNCACHED.has(type) ? [] : ids) {
+      for (const id of UNCACHED_KEY_TYPES.has(type) ? [] : ids) {
         if (this.#filling.get(cacheKey(type, id)) === mine)
           this.#cache.set(cacheKey(type, id), found.get(id) ?? ABSENT)
       }
@@ -208,19 +207,4 @@ export class SignalKeys implements SignalKeyStore {
 
 function cacheKey(type: string, id: string): string {
   return `${type}\0${id}`
-}
-
-/** Sessions are plain JSON in libsignal's own form; everything else may hold bytes. */
-function serialise(type: string, value: unknown): string {
-  return type === 'session' ? JSON.stringify(pruneSession(value)) : JSON.stringify(value, BufferJSON.replacer)
-}
-
-function parse<Type extends keyof SignalDataTypeMap>(type: Type, json: string): SignalDataTypeMap[Type] {
-  // A reviver is called for every value of the object: for a session that costs more than the rest of a send's reads.
-  const value: unknown = type === 'session' ? JSON.parse(json) : JSON.parse(json, BufferJSON.reviver)
-  // The one type that must be a protobuf object again.
-  if (type === 'app-state-sync-key') {
-    return proto.Message.AppStateSyncKeyData.fromObject(value as object) as unknown as SignalDataTypeMap[Type]
-  }
-  return value as SignalDataTypeMap[Type]
 }

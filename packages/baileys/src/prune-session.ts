@@ -26,15 +26,18 @@ const RECEIVING = 2
  */
 export function pruneSession(value: unknown): unknown {
   if (!isRecord(value)) return value
-  const closedAt = Object.values(value._sessions)
-    .map(({ indexInfo }) => indexInfo.closed)
+  const entries = Object.entries(value._sessions)
+  const closedAt = entries
+    .map(([, { indexInfo }]) => indexInfo.closed)
     .filter((closed) => closed !== OPEN)
     .toSorted((a, b) => b - a)
   const oldestKept = closedAt[MAX_CLOSED_SESSIONS - 1] ?? 0
-  const sessions = Object.entries(value._sessions)
+  const sessions = entries
     .filter(([, { indexInfo }]) => indexInfo.closed === OPEN || indexInfo.closed >= oldestKept)
-    .map(([key, entry]) => [key, pruneChains(entry)])
-  return { ...value, _sessions: Object.fromEntries(sessions) }
+    .map(([key, entry]) => [key, pruneChains(entry)] as const)
+  const isWhole =
+    sessions.length === entries.length && sessions.every(([key, entry]) => entry === value._sessions[key])
+  return isWhole ? value : { ...value, _sessions: Object.fromEntries(sessions) }
 }
 
 /** Chains stand in order of age; a closed one has lost its key and keeps only keys of messages jumped over. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { pruneSession } from '../src/engines/baileys/prune-session.ts'
+import { pruneSession } from '../src/index.ts'
 
 const chain = (closed: boolean, chainType = 2): object => ({
   chainKey: closed ? { counter: 3 } : { counter: 3, key: 'abc' },
