@@ -77,21 +77,6 @@ test('Baileys, the environment, time and SQL have one door each', () => {
   assert.deepEqual(wrong, [])
 })
 
-test('every collection that outlives a call says what bounds it', () => {
-  const wrong: string[] = []
-  for (const { file, lines } of sources) {
-    for (const [index, line] of lines.entries()) {
-      const isField =
-        /^ {2}(?:readonly )?#?\w+(?:: [^=]+)? = (?:new (?:Map|Set)\b|\[\])/.test(line) && !line.endsWith(',')
-      const isModuleState = /^(?:const|let) \w+(?:: [^=]+)? = new (?:Map|Set)(?:<[^(]*>)?\(\)/.test(line)
-      if (!isField && !isModuleState) continue
-      const before = lines.slice(Math.max(0, index - 4), index + 1).join('\n')
-      if (!/bounded by:/.test(before)) wrong.push(`${file}:${index + 1} says no "bounded by:"`)
-    }
-  }
-  assert.deepEqual(wrong, [])
-})
-
 test('the lock file names the packages of every platform, without which npm ci fails', () => {
   const lock = JSON.parse(readFileSync('package-lock.json', 'utf8')) as {
     packages: Record<string, { optionalDependencies?: Record<string, string> }>

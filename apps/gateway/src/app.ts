@@ -1,5 +1,6 @@
 import { mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
+import { CacheBudget } from '@eclusa/bounded-cache'
 import {
   type Clock,
   EclusaError,
@@ -37,7 +38,12 @@ import { ApiKeys } from './keys/api-keys.ts'
 import { openLog } from './log.ts'
 import type { MachineLimit } from './memory/ceiling.ts'
 import { assertFits, type GatewayPlan, planGateway, thisMachine } from './memory/gateway-plan.ts'
+import { MemoryGovernor } from './memory/governor.ts'
+import { MemoryLog } from './memory/memory-log.ts'
+import { type MemoryReport, memoryReport } from './memory/memory-report.ts'
+import { type MemoryReadings, watchProcess } from './memory/memory-readings.ts'
 import { planFields } from './memory/render-plan.ts'
+import { tenantShares } from './memory/tenant-shares.ts'
 import { ReadyProbe } from './ready-probe-store.ts'
 import { rootKeyOf, ServerTrust } from './simulator-trust.ts'
 import { StopList } from './stop-list.ts'
@@ -52,6 +58,8 @@ export interface AppOptions {
   readonly random?: () => number
   /** What memory there is. Default: this machine's, or its control group's. */
   readonly machine?: MachineLimit
+  /** How the memory and the event loop are. Default: watches this process. */
+  readonly readings?: MemoryReadings
 }
 
 /** A running gateway. */
@@ -105,6 +113,14 @@ export async function startApp(options: AppOptions): Promise<App> {
     logPlan(plan, log)
     if (!config.pacing) log.warn({}, 'pacing is off: messages go out at full speed (ECLUSA_PACING=off)')
 
+    const caches = new CacheBudget({
+      maxBytes: plan.cacheBytes,
+      now: () => clock.now(),
+      setTimer: (delayMs, run) => clock.setTimer(delayMs, run),
+      onEvent: (event) => log.debug({ ...event }, 'the cache budget is in use'),
+    })
+    stops.add('the cache budget', 0.1 * SECOND, async () => caches.dispose())
+
     // What happened, in order and to be replayed.
     const events = new EventLog({ database, sealer, clock })
     const tail = new EventTail({ eventLog: events, database, log })
@@ -130,6 +146,8 @@ export async function startApp(options: AppOptions): Promise<App> {
           queue.outbox.contentForRetry(instance, waMessageId as WaMessageId),
       },
       events: sessionEvents,
+      cacheBudget: caches,
+      cacheShareOf: tenantShares(config, plan.cacheBytes),
       clock,
       random,
       log,
@@ -194,6 +212,27 @@ export async function startApp(options: AppOptions): Promise<App> {
     })
     stops.add('the sweep of events', 0.2 * SECOND, startSweep({ events, config, clock, log }))
 
+    const governor = new MemoryGovernor({
+      readings: options.readings ?? watchProcess(),
+      limits: {
+        ceilingBytes: plan.ceilingBytes,
+        heapLimitBytes: plan.oldSpaceBytes,
+        outsideBytes: plan.outsideBytes,
+      },
+      valves: {
+        setCacheShare: (share) => resized(caches, Math.max(1, Math.floor(plan.cacheBytes * share))),
+        holdHistory: () => {},
+        holdMedia: () => {},
+        holdStarts: (held) => (held ? sessions.holdStarts() : sessions.letStartsGo()),
+      },
+      events,
+      database,
+      clock,
+      log,
+    })
+    stops.add('the governor of memory', 0.1 * SECOND, () => governor.stop())
+    await governor.start()
+
     // Life: the demo, or the numbers of before. Which server it is must be settled before anybody can start a session.
     const toStart = instances
       .all()
@@ -235,6 +274,16 @@ export async function startApp(options: AppOptions): Promise<App> {
     // In: the HTTP API.
     const keys = await ApiKeys.open({ store: new ApiKeyStore(database), clock, preset: config.apiKey })
     const ready = new ReadyProbe({ database, clock })
+    const report = (): MemoryReport => memoryReport({ plan, governor, caches })
+    const memoryLog = new MemoryLog({
+      outbox,
+      memory: () => report().now,
+      everyMs: config.memoryReportEveryMs,
+      clock,
+      log,
+    })
+    stops.add('the memory line', 0.1 * SECOND, () => memoryLog.stop())
+    await memoryLog.start()
     const reads = new Places(limits.http.maxReads)
     const streams = new EventStreams({
       eventLog: events,
@@ -252,6 +301,7 @@ export async function startApp(options: AppOptions): Promise<App> {
       journal,
       streams,
       ready,
+      memory: report,
       limits: limits.http,
       reads,
       clock,
@@ -279,6 +329,13 @@ function logOptions(config: Config, terminal: Terminal): Omit<Parameters<typeof 
     format,
     ...(terminal.isLive ? { write: (line) => terminal.print(line) } : {}),
   }
+}
+
+/** Another bound for the caches; returns the bytes that were freed. */
+function resized(caches: CacheBudget, maxBytes: number): number {
+  const before = caches.usedBytes
+  caches.resize(maxBytes)
+  return before - caches.usedBytes
 }
 
 function logPlan(plan: GatewayPlan, log: Logger): void {

@@ -15,7 +15,7 @@ export interface LogOptions {
 }
 
 /** Fields never written, whatever they hold. */
-const SECRET_FIELDS = new Set([
+const SECRET_FIELDS: ReadonlySet<string> = new Set([
   'authorization',
   'code8',
   'content',
@@ -29,7 +29,15 @@ const SECRET_FIELDS = new Set([
   'token',
 ])
 /** Fields that name a person: always hashed. */
-const PERSON_FIELDS = new Set(['chat', 'contact', 'from', 'jid', 'number', 'participant', 'to'])
+const PERSON_FIELDS: ReadonlySet<string> = new Set([
+  'chat',
+  'contact',
+  'from',
+  'jid',
+  'number',
+  'participant',
+  'to',
+])
 /** A net under the rule that callers pass no number in clear: JIDs and runs of 8 to 15 digits inside any string. */
 const JID = /[0-9a-zA-Z.-]{1,64}(?::\d{1,5})?@(?:s\.whatsapp\.net|lid|g\.us)/g
 const NUMBER = /(?<![\w.-])\+?\d{8,15}(?![\w.-])/g

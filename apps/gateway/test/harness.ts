@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { until } from '@eclusa/kernel/test-kit'
 import type { NumberPhone } from '@eclusa/simulator'
-import { type App, startApp } from '../src/app.ts'
+import { type App, type AppOptions, startApp } from '../src/app.ts'
 import { loadConfig } from '../src/config.ts'
 import { Terminal } from '../src/terminal.ts'
 
@@ -30,7 +30,11 @@ export interface Answer {
 }
 
 /** A whole gateway on a free port and a database of its own; it ends with the test. Nothing reaches a network. */
-export async function startGateway(t: TestContext, env: Record<string, string> = {}): Promise<TestGateway> {
+export async function startGateway(
+  t: TestContext,
+  env: Record<string, string> = {},
+  options: Pick<AppOptions, 'readings' | 'machine'> = {},
+): Promise<TestGateway> {
   const folder = mkdtempSync(join(tmpdir(), 'eclusa-gateway-'))
   const config = loadConfig({
     ECLUSA_DATA_DIR: join(folder, 'data'),
@@ -44,7 +48,7 @@ export async function startGateway(t: TestContext, env: Record<string, string> =
     ...env,
   })
   const terminal = new Terminal({ isTTY: false, write: () => {}, size: () => ({ columns: 80, rows: 24 }) })
-  let app = await startApp({ config, terminal })
+  let app = await startApp({ config, terminal, ...options })
   t.after(async () => {
     await app.stop()
     rmSync(folder, { recursive: true, force: true })
@@ -76,7 +80,7 @@ export async function startGateway(t: TestContext, env: Record<string, string> =
     folder,
     async restart() {
       await app.stop()
-      app = await startApp({ config, terminal })
+      app = await startApp({ config, terminal, ...options })
     },
     raw,
     call: (method, path, body, headers = {}) =>

@@ -80,6 +80,7 @@ export class SocketCaches {
   readonly #log: CacheLog
   readonly #account: string
   readonly #release: () => void
+  // bounded by: CacheName
   readonly #byName: { readonly [Name in CacheName]: BoundedCache<unknown> }
   readonly #lidAbsent: BoundedCache<true>
   // bounded by: recentMessages.maxEntries, through onRemove; upstream's index from message id to key

@@ -15,6 +15,9 @@ export type WaMessageId = Brand<'WaMessageId'>
 
 type Brand<Name extends string> = string & { readonly __brand: Name }
 
+/** Stands in events that concern the whole process: only operators see them, since no tenant can have this id. */
+export const OPERATORS: TenantId = '*' as TenantId
+
 const BASE32 = '0123456789abcdefghjkmnpqrstvwxyz'
 
 /** `length` characters of Crockford's base 32 from the system's random source (5 bits each). */

@@ -70,6 +70,11 @@ export class QueueCounts {
     return counts === undefined ? 0 : counts.PENDING + counts.PROCESSING
   }
 
+  /** The instances with messages that wait. */
+  waitingInstances(): readonly InstanceId[] {
+    return [...this.#instances.keys()].filter((instance) => this.waiting(instance) > 0)
+  }
+
   /** Of one instance, or of all. */
   stats(instance?: InstanceId): QueueStats {
     const sum = { pending: 0, processing: 0, failed: 0 }

@@ -529,6 +529,25 @@ export class OutboundStore {
     return rows.map((row) => ({ chat: row['chat'] as ChatId, tenant: row['tenant'] as TenantId }))
   }
 
+  /** How many chats after `after` have messages that wait, at most `limit`, and the last of them. */
+  async countChatsAfter(
+    instance: InstanceId,
+    after: string,
+    limit: number,
+  ): Promise<{ readonly count: number; readonly last: string | null }> {
+    const next = 'select min(chat) from "MessageQueueItem" where instance = ? and priority < 9 and chat >'
+    const [row] = await this.#database.read(
+      `with recursive line (chat, place) as (
+         select (${next} ?), 1
+         union all
+         select (${next} line.chat), place + 1 from line where line.chat is not null and place < ?
+       )
+       select count(chat) as count, max(chat) as last from line`,
+      [instance, after, instance, limit],
+    )
+    return { count: Number(row?.['count'] ?? 0), last: (row?.['last'] ?? null) as string | null }
+  }
+
   /** The next `limit` unfinished rows of the instance, in order of the index. */
   async rowsOfInstance(
     instance: InstanceId,

@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { EclusaError, makeInstanceId, makeMessageId, type MessageId, type WaMessageId } from '@eclusa/kernel'
+import {
+  chatOfNumber,
+  EclusaError,
+  makeInstanceId,
+  makeMessageId,
+  type MessageId,
+  type WaMessageId,
+} from '@eclusa/kernel'
 import { chatA, chatB, exatron, noPacing, sessionError, startQueue, text } from './harness.ts'
 import { defaultPacing } from '../src/index.ts'
 
@@ -324,6 +331,24 @@ test('warns once when more than 500 messages of an instance wait, and again only
   h.queue.dispatcher.instanceOffline(h.instance)
   await many(501)
   assert.equal(warnings(), 2)
+})
+
+test('chats with messages that wait are counted over the steps, without those that only failed', async (t) => {
+  const h = await startQueue(t, { online: false })
+  assert.equal(await h.queue.outbox.countWaitingChats(), 0)
+  const chats = Array.from({ length: 1001 }, (_, index) =>
+    chatOfNumber(`5511${String(index).padStart(9, '0')}`),
+  )
+  await Promise.all(chats.flatMap((chat) => [h.enqueue('one', { chat }), h.enqueue('two', { chat })]))
+  assert.equal(await h.queue.outbox.countWaitingChats(), 1001)
+  await h.database.write([
+    {
+      sql: `update "MessageQueueItem" set priority = 9, status = 'FAILED' where chat = ?`,
+      params: [chats[7] ?? null],
+      mustChange: 2,
+    },
+  ])
+  assert.equal(await h.queue.outbox.countWaitingChats(), 1000)
 })
 
 test('a pending message older than a day fails with "Message expired" at the sweep, and its chat goes on', async (t) => {

@@ -89,6 +89,15 @@ export function sessionMemory(options: {
       boundedBy: 'one message and one receipt at a time (stanza gate), one send per chat',
       source: 'a pruned Signal session is at most 8 kB of JSON, held twice',
     },
+    {
+      owner: 'session',
+      name: 'LIDs of numbers, shared by all sessions',
+      place: 'heap',
+      maxCount: 10_000,
+      bytesEach: 340,
+      boundedBy: 'DEFAULT_CACHE_MAX_KEYS.LID_GLOBAL; in a budget of its own',
+      source: 'two short strings and an entry of 104 B',
+    },
     cacheLine(
       'Signal keys',
       10_000,
@@ -126,6 +135,10 @@ export function sessionMemory(options: {
       'DEFAULT_CACHE_LIMITS.recentMessages, 5 min',
       'an image with its thumbnail',
     ),
+    cacheLine('counters of retries', 2_000, 270, 'DEFAULT_CACHE_LIMITS.retryCounters, 15 min', 'a number'),
+    cacheLine('sessions made anew', 2_000, 270, 'DEFAULT_CACHE_LIMITS.sessionRecreation, 2 h', 'an instant'),
+    cacheLine('base keys of retries', 256, 300, 'DEFAULT_CACHE_LIMITS.baseKeys, 15 min', '33 bytes'),
+    cacheLine('messages journalled a moment ago', 1_000, 270, 'RECENTLY_JOURNALLED, 5 min', 'a key'),
     cacheLine(
       'contacts (reserved: nothing keeps them yet)',
       1_000,

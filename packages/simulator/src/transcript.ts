@@ -22,7 +22,7 @@ export interface TranscriptEntry extends TranscriptNode {
 /** 812 pre-keys in one stanza would cost more than the rest of the transcript. */
 const MAX_CHILDREN = 32
 const MAX_TEXT = 256
-const NO_CHILDREN: readonly TranscriptNode[] = []
+const NO_CHILDREN: readonly TranscriptNode[] = Object.freeze([])
 
 /** What one device and the server said to each other: the last `max` stanzas. */
 export class Transcript {

@@ -76,8 +76,10 @@ export function wantsDemo(
 export class Demo {
   readonly #options: DemoOptions
   readonly #simulator: SimulatorProcess
+  // bounded by: the two of the script
   readonly #shops: readonly Instance[]
   readonly #over = new AbortController()
+  // bounded by: what `start` listens to
   #leave: (() => void)[] = []
   #ending: Promise<void> | null = null
   // bounded by: the contacts of the script, each waits for one message

@@ -14,6 +14,7 @@ import type { EventStreams } from '../events/event-streams.ts'
 import type { Instances } from '../instances/instances.ts'
 import type { ApiKeys } from '../keys/api-keys.ts'
 import type { ReadyProbe } from '../ready-probe-store.ts'
+import type { MemoryReport } from '../memory/memory-report.ts'
 import { requireKey } from './auth.ts'
 import { BodyBudget, MAX_BODY_BYTES } from './body-budget.ts'
 import { type HttpLimits, MAX_HEADER_BYTES } from './limits.ts'
@@ -22,6 +23,7 @@ import { eventRoutes } from './routes/events.ts'
 import { healthRoutes } from './routes/health.ts'
 import { inboundRoutes } from './routes/inbound.ts'
 import { instanceRoutes } from './routes/instances.ts'
+import { memoryRoutes } from './routes/memory.ts'
 import { messageRoutes } from './routes/messages.ts'
 
 /** What the routes speak to. */
@@ -32,6 +34,7 @@ export interface HttpPorts {
   readonly journal: InboundJournal
   readonly streams: EventStreams
   readonly ready: ReadyProbe
+  readonly memory: () => MemoryReport
   readonly limits: HttpLimits
   /** Reads of many rows at once, shared with the event streams. */
   readonly reads: Places
@@ -108,6 +111,7 @@ export async function buildHttp(ports: HttpPorts): Promise<HttpServer> {
       await v1.register(messageRoutes, ports)
       await v1.register(inboundRoutes, ports)
       await v1.register(eventRoutes, ports)
+      await v1.register(memoryRoutes, ports)
     },
     { prefix: '/v1' },
   )
