@@ -8,6 +8,15 @@ export {
   type OwnerOptions,
   type OwnerStats,
 } from './budget.ts'
+export {
+  DEFAULT_MAX_KEYS,
+  NodeCache,
+  type NodeCacheEvents,
+  type NodeCacheItem,
+  type NodeCacheKey,
+  type NodeCacheOptions,
+  type NodeCacheStats,
+} from './node-cache.ts'
 export type { SetTimer } from './expiry.ts'
 export type { RemovalListener, RemovalReason } from './notices.ts'
 export { type PressureEvent, utilizationAdvice } from './pressure.ts'
