@@ -139,21 +139,13 @@ function makeCaches(order: FloodOrder, budget: CacheBudget | null, tenant: numbe
     ({ cap, medianBytes, sigma }) => cap * (medianBytes * Math.exp(sigma ** 2 / 2) + 140),
   )
   const all = weights.reduce((a, b) => a + b, 0)
-  return KINDS.map(({ name, cap, ttlMs }, kind) => {
+  return KINDS.map(({ name, cap, ttlMs }, kind): FloodCache => {
     const options = { name, maxEntries: cap, ttlMs }
-    switch (order.mode) {
-      case 'budget':
-        return (budget as CacheBudget).owner(`tenant-${tenant}`).cache<unknown>(options)
-      case 'split':
-        return new BoundedCache<unknown>({
-          ...options,
-          maxBytes: Math.round((order.budgetBytes / order.tenants) * ((weights[kind] ?? 0) / all)),
-        })
-      case 'caps':
-        return new BoundedCache<unknown>(options)
-      case 'caps-objects':
-        return new LRUCache<string, object>({ max: cap, ttl: ttlMs }) as unknown as FloodCache
-    }
+    if (order.mode === 'caps-objects') return new LRUCache<string, object>({ max: cap, ttl: ttlMs })
+    if (budget !== null) return budget.owner(`tenant-${tenant}`).cache<unknown>(options)
+    if (order.mode === 'caps') return new BoundedCache<unknown>(options)
+    const share = (order.budgetBytes / order.tenants) * ((weights[kind] ?? 0) / all)
+    return new BoundedCache<unknown>({ ...options, maxBytes: Math.round(share) })
   })
 }
 
