@@ -2,12 +2,11 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import {
   type AuthenticationState,
   initAuthCreds,
-  makeWASocket,
   type SignalDataTypeMap,
   useMultiFileAuthState,
-  type WASocket,
 } from 'baileys'
 import { silenceLibsignal } from '@eclusa/baileys'
+import { BareSocket } from './bare-socket.ts'
 
 /*
  * The rival of bench/messages.ts: Baileys alone, one `await sendMessage` after another, no acknowledgement awaited and
@@ -18,17 +17,20 @@ import { silenceLibsignal } from '@eclusa/baileys'
 
 silenceLibsignal()
 const [url = '', control = '', number = '', folder = ''] = process.argv.slice(2)
-const quiet = {
-  level: 'silent',
-  child: () => quiet,
-  trace() {},
-  debug() {},
-  info() {},
-  warn() {},
-  error() {},
-}
 const { state, save } = folder === '' ? inMemory() : await inFiles(folder)
-const socket = await open()
+const bare = new BareSocket({
+  url,
+  state,
+  save,
+  onQr: (qr) => {
+    void fetch(`${control}/numbers/${number}/scan`, {
+      method: 'POST',
+      body: JSON.stringify({ qr }),
+      headers: { 'content-type': 'application/json' },
+    })
+  },
+})
+const socket = await bare.online
 process.send?.('ready')
 process.on('message', (question: { contacts: string[]; count: number } | string) => {
   if (typeof question === 'string') {
@@ -46,36 +48,6 @@ async function send(contacts: readonly string[], count: number): Promise<void> {
     })
     await nextTurn()
   }
-}
-
-/** Links itself by QR, follows the restart, resolves when online. */
-function open(): Promise<WASocket> {
-  return new Promise((resolve) => {
-    const connect = (): void => {
-      const made = makeWASocket({
-        auth: state,
-        waWebSocketUrl: url,
-        logger: quiet,
-        syncFullHistory: false,
-      })
-      made.ev.on('creds.update', (update) => {
-        Object.assign(state.creds, update)
-        void save()
-      })
-      made.ev.on('connection.update', ({ qr, connection, lastDisconnect }) => {
-        if (qr !== undefined) {
-          void fetch(`${control}/numbers/${number}/scan`, {
-            method: 'POST',
-            body: JSON.stringify({ qr }),
-            headers: { 'content-type': 'application/json' },
-          })
-        }
-        if (connection === 'open') resolve(made)
-        if (connection === 'close' && lastDisconnect?.error !== undefined) connect()
-      })
-    }
-    connect()
-  })
 }
 
 interface Kept {

@@ -220,7 +220,21 @@ export class GatewayProcess {
   /** Creates an instance and links it to a number of the simulator; resolves to its id when it is online. */
   async pair(simulator: SimulatorProcess, number: string, tenant = 'exatron'): Promise<string> {
     await simulator.call('POST', '/numbers', { number, name: `Company ${number.slice(-2)}` })
-    const { id } = await this.call<{ id: string }>('POST', '/v1/instances', { tenant, name: `n${number}` })
+    return this.link({
+      name: `n${number}`,
+      tenant,
+      scan: (qr) => simulator.call('POST', `/numbers/${number}/scan`, { qr }),
+    })
+  }
+
+  /** Creates an instance and has its QR scanned; resolves to its id when it is online. */
+  async link(options: {
+    readonly name: string
+    readonly tenant: string
+    readonly scan: (qr: string) => Promise<unknown>
+  }): Promise<string> {
+    const { name, tenant } = options
+    const { id } = await this.call<{ id: string }>('POST', '/v1/instances', { tenant, name })
     await this.call('POST', `/v1/instances/${id}/start`)
     let qr = ''
     await until(async () => {
@@ -230,7 +244,7 @@ export class GatewayProcess {
       if (response.ok) qr = ((await response.json()) as { qr: string }).qr
       return qr !== ''
     }, 'a QR is shown')
-    await simulator.call('POST', `/numbers/${number}/scan`, { qr })
+    await options.scan(qr)
     await this.untilState(id, 'online')
     return id
   }

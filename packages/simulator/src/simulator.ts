@@ -484,14 +484,20 @@ export class Simulator {
     return this.#world.statistics.accepted.items
   }
 
+  /** The counters of `stats` alone, which cost the same however many numbers and contacts there are. */
+  get totals(): Readonly<Record<string, number>> {
+    return Object.fromEntries(
+      Object.entries(this.#world.statistics).filter(
+        (entry): entry is [string, number] => typeof entry[1] === 'number',
+      ),
+    )
+  }
+
   get stats(): SimulatorStats {
     const { statistics, directory, unknown, violations } = this.#world
-    const totals = Object.fromEntries(
-      Object.entries(statistics).filter((entry): entry is [string, number] => typeof entry[1] === 'number'),
-    )
     return {
       connections: { now: this.#server.connectionCount, total: statistics.connections },
-      totals,
+      totals: this.totals,
       numbers: this.numbers().map((phone) => ({
         number: phone.number,
         devices: [...phone.account.devices.values()].map((device) => ({
