@@ -43,6 +43,8 @@ async function runChild(args: readonly string[]): Promise<void> {
   const pass = (signal: NodeJS.Signals): void => void child.kill(signal)
   for (const signal of PASSED_ON) process.on(signal, pass)
   if (channel.length > 0) {
+    // What was preloaded here (`--import`) is loaded there too, and answers for the gateway.
+    process.removeAllListeners('message')
     process.on('message', (message: object) => void (child.connected && child.send(message)))
     // Our parent is gone: the child sees its own channel end, and stops.
     process.on('disconnect', () => void (child.connected && child.disconnect()))

@@ -1,0 +1,161 @@
+import { Agent, get } from 'node:http'
+import path from 'node:path'
+import { chatOfNumber, makeInstanceId, makeMessageId, makeWaMessageId } from '@eclusa/kernel'
+import { until } from '@eclusa/kernel/test-kit'
+import { defaultPacing } from '@eclusa/queue'
+import { LiveMessage, LiveMessages } from '../packages/queue/src/live-messages.ts'
+import { exatron, startQueue } from '../packages/queue/test/harness.ts'
+import { GatewayProcess } from '../test/harness.ts'
+import type { Probe } from './memory-probe.ts'
+import { BenchScope, report, round } from './report.ts'
+
+/*
+ * The figures of the memory table that can be measured by themselves: what an idle gateway takes under V8's own limits and
+ * under those of the plan, and bytes of one chat in the window, one lane, one message that awaits receipts, one idle HTTP
+ * connection. Heap after a forced collection; RSS as the system counts it.
+ */
+
+const CHATS = 5000
+const LANES = 1000
+const LIVE = 20_000
+const CONNECTIONS = 500
+/** Nobody listens there. */
+const NOWHERE = 'ws://127.0.0.1:9/ws/chat'
+const PROBE = ['--expose-gc', '--import', path.join(import.meta.dirname, 'memory-probe.ts')]
+
+const scope = new BenchScope()
+try {
+  const unbounded = await idleGateway(['--max-old-space-size=4096'])
+  const planned = await idleGateway([])
+  const chats = await bytesOfChats()
+  const lanes = await bytesOfLanes()
+  report('memory', 'npm run bench:memory', {
+    idleGatewayMb: { v8OwnLimits: megabytes(unbounded.idle), planned: megabytes(planned.idle) },
+    idleConnection: {
+      heapBytes: Math.round((planned.connected.heapUsed - planned.before.heapUsed) / CONNECTIONS),
+      rssBytes: Math.round((planned.connected.rss - planned.before.rss) / CONNECTIONS),
+    },
+    heapBytesEach: { chatInTheWindow: chats, lane: lanes, liveMessage: bytesOfLiveMessages() },
+  })
+} finally {
+  await scope.close()
+}
+
+interface Idle {
+  readonly idle: Probe
+  /** After the first requests, without connections. */
+  readonly before: Probe
+  readonly connected: Probe
+}
+
+async function idleGateway(flags: readonly string[]): Promise<Idle> {
+  const gateway = await GatewayProcess.start(scope, { whatsapp: NOWHERE, nodeArgs: [...PROBE, ...flags] })
+  await new Promise((resolve) => setTimeout(resolve, 10_000))
+  const idle = await gateway.ask<Probe>('memory')
+  const closeFirst = await connect(gateway, CONNECTIONS)
+  closeFirst()
+  const before = await gateway.ask<Probe>('memory')
+  const close = await connect(gateway, CONNECTIONS)
+  const connected = await gateway.ask<Probe>('memory')
+  close()
+  await gateway.stop()
+  return { idle, before, connected }
+}
+
+/** Each connection has served one request and waits for the next. */
+async function connect(gateway: GatewayProcess, count: number): Promise<() => void> {
+  const agent = new Agent({ keepAlive: true, maxSockets: count, maxFreeSockets: count })
+  await Promise.all(
+    Array.from(
+      { length: count },
+      () =>
+        new Promise<void>((resolve, reject) => {
+          get(`${gateway.url}/livez`, { agent }, (response) => {
+            response.resume()
+            response.once('end', resolve)
+          })
+            .once('error', reject)
+            // The end of the gateway resets what is still open.
+            .on('socket', (socket) => socket.on('error', () => {}))
+        }),
+    ),
+  )
+  return () => agent.destroy()
+}
+
+/** Chats that may start and find no lane. */
+async function bytesOfChats(): Promise<number> {
+  const limits = { maxLanes: 1, maxOpenChats: 2 * CHATS, maxOpenChatsPerInstance: 2 * CHATS }
+  const h = await startQueue(scope, { limits })
+  h.sender.outcome = () => 'hang'
+  await enqueue(h, 0, 10)
+  const before = heapBytes()
+  await enqueue(h, 10, CHATS)
+  await h.quiet()
+  return Math.round((heapBytes() - before) / (h.queue.dispatcher.stats().openChats - 10))
+}
+
+/** Chats whose message is being typed: what they cost beyond a chat in the window. */
+async function bytesOfLanes(): Promise<number> {
+  const limits = {
+    maxLanes: LANES,
+    maxLanesPerInstance: LANES,
+    maxOpenChats: 2 * LANES,
+    maxOpenChatsPerInstance: 2 * LANES,
+  }
+  const h = await startQueue(scope, { limits, pacing: defaultPacing, online: false })
+  await enqueue(h, 0, LANES)
+  const before = heapBytes()
+  h.queue.dispatcher.instanceOnline(h.instance)
+  await h.quiet()
+  await until(() => h.queue.dispatcher.stats().lanes === LANES, 'all lanes are taken')
+  await h.quiet()
+  return Math.round((heapBytes() - before) / LANES)
+}
+
+async function enqueue(h: Awaited<ReturnType<typeof startQueue>>, from: number, to: number): Promise<void> {
+  for (let index = from; index < to; index += 500) {
+    const chats = Array.from({ length: Math.min(500, to - index) }, (_, n) => numberOf(index + n))
+    await Promise.all(chats.map((chat) => h.enqueue('a text of twenty one', { chat })))
+  }
+}
+
+function bytesOfLiveMessages(): number {
+  const instance = makeInstanceId()
+  const live = new LiveMessages()
+  const before = heapBytes()
+  for (let seq = 0; seq < LIVE; seq++) {
+    const identity = {
+      id: makeMessageId(seq),
+      seq,
+      tenant: exatron,
+      instance,
+      chat: numberOf(seq),
+      waMessageId: makeWaMessageId(),
+      acceptedAt: 1,
+    }
+    live.add(
+      new LiveMessage(identity, { processing: false, unconfirmed: true, deliveredAt: null, readAt: null }),
+    )
+  }
+  const bytes = (heapBytes() - before) / LIVE
+  return Math.round(live.size === LIVE ? bytes : Number.NaN)
+}
+
+function numberOf(index: number): ReturnType<typeof chatOfNumber> {
+  return chatOfNumber(`5511${String(index).padStart(9, '0')}`)
+}
+
+function heapBytes(): number {
+  globalThis.gc?.()
+  globalThis.gc?.()
+  return process.memoryUsage().heapUsed
+}
+
+function megabytes(probe: Probe): Record<string, number> {
+  return {
+    rss: round(probe.rss / 2 ** 20, 1),
+    heap: round(probe.heapUsed / 2 ** 20, 1),
+    external: round(probe.external / 2 ** 20, 1),
+  }
+}
