@@ -76,6 +76,8 @@ const ALWAYS_FULL: ReadonlySet<CacheName> = new Set(['recentMessages', 'baseKeys
 
 /** All caches of one socket. */
 export class SocketCaches {
+  /** Who pays; undefined with a clock of the caller's and no owner. */
+  readonly owner: CacheOwner | undefined
   readonly #options: SocketCachesOptions
   readonly #log: CacheLog
   readonly #account: string
@@ -109,6 +111,7 @@ export class SocketCaches {
         : undefined
     this.#release = claim?.release ?? ((): void => {})
     const owner = options.cacheOwner ?? claim?.owner
+    this.owner = owner
     const charged = owner === undefined ? {} : { owner }
     const clocked = options.now === undefined ? {} : { now: options.now }
     this.#lidAbsent = new BoundedCache({ name: 'lidAbsent', ...LID_ABSENT_LIMIT, ...clocked, ...charged })

@@ -1,4 +1,5 @@
 import type { WASocket } from 'baileys'
+import { guardOf } from './socket-guard.ts'
 
 export interface CloseOptions {
   /** The socket has told `connection: 'close'` already: only what is left of it is cleared away. */
@@ -7,25 +8,49 @@ export interface CloseOptions {
   readonly graceMs?: number
 }
 
+/** After the cut, for what upstream still does at the end. */
+const AFTER_CUT_MS = 3_000
+
+// bounded by: sockets in memory; weak
+const closing = new WeakMap<WASocket, Promise<void>>()
+
 /**
- * Ends a socket so that nothing of it is left: buffered events are delivered, queries in flight are rejected at once
- * (`end` alone leaves them for up to a minute), the caches that pin transactions are emptied. Safe to call twice.
+ * Ends a socket so that nothing of it is left. In this order: no more stanzas are taken and sends refused; buffered
+ * events are delivered; queries in flight are rejected at once (`end` alone leaves them for up to a minute); upstream's
+ * end is awaited, the connection cut if the peer does not close it; what was buffered meanwhile is delivered; the caches
+ * that pin transactions are emptied; caches and listeners are given back; `countSockets` watches the rest go. May be
+ * called again, and on a socket that has ended by itself.
  */
-export async function closeSocket(socket: WASocket, options: CloseOptions = {}): Promise<void> {
+export function closeSocket(socket: WASocket, options: CloseOptions = {}): Promise<void> {
+  let closed = closing.get(socket)
+  if (closed === undefined) {
+    closed = closeOnce(socket, options)
+    closing.set(socket, closed)
+  }
+  return closed
+}
+
+async function closeOnce(socket: WASocket, { ended = false, graceMs = 2_000 }: CloseOptions): Promise<void> {
   const transport = Reflect.get(socket.ws, 'socket') as { terminate(): void } | null
   try {
+    guardOf(socket)?.stopIntake()
+    socket.sendMessage = refuse
+    socket.relayMessage = refuse
     socket.ev.flush()
-    // Rejects every waiting query; upstream's own listener then ends the socket. Closed before, it has no listener.
-    const isOpen = socket.ws.listenerCount('error') > 0
-    const ended =
-      options.ended === true || !isOpen ? Promise.resolve() : untilEnded(socket, transport, options.graceMs)
-    if (isOpen) socket.ws.emit('error', new Error('closing'))
-    await ended
+    if (!ended) {
+      const over = untilEnded(socket, transport, graceMs)
+      // Rejects every waiting query; upstream's own listener then ends the socket.
+      if (socket.ws.listenerCount('error') > 0) socket.ws.emit('error', new Error('closing'))
+      else void socket.end(new Error('closing'))
+      await over
+    }
   } finally {
     transport?.terminate()
     socket.signalRepository.close?.()
     socket.messageRetryManager?.clear()
     socket.ws.removeAllListeners()
+    // A connection that was cut while it was being made says so afterwards.
+    socket.ws.on('error', ignore)
   }
 }
 
@@ -33,14 +58,22 @@ export async function closeSocket(socket: WASocket, options: CloseOptions = {}):
 async function untilEnded(
   socket: WASocket,
   transport: { terminate(): void } | null,
-  graceMs = 2_000,
+  graceMs: number,
 ): Promise<void> {
-  const { promise: ended, resolve } = Promise.withResolvers<void>()
-  socket.registerSocketEndHandler(() => resolve())
-  const cut = setTimeout(() => {
+  const { promise: over, resolve } = Promise.withResolvers<void>()
+  const known = guardOf(socket)?.ended
+  if (known === undefined) socket.registerSocketEndHandler(() => resolve())
+  else void known.then(resolve)
+  let timer = setTimeout(() => {
     transport?.terminate()
-    resolve()
+    timer = setTimeout(resolve, AFTER_CUT_MS)
   }, graceMs)
-  await ended
-  clearTimeout(cut)
+  await over
+  clearTimeout(timer)
+}
+
+function ignore(): void {}
+
+function refuse(): Promise<never> {
+  return Promise.reject(new Error('the socket is being closed'))
 }

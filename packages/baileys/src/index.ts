@@ -24,7 +24,10 @@ export {
 export { defaultCacheBudget } from './default-budget.ts'
 export { defaultLidDirectory, type LidDirectory, openLidDirectory } from './lid-directory.ts'
 export { checkEngine, KNOWN_ENGINE, readInstalledEngine, type EnginePackage } from './engine-check.ts'
-export { closeSocket } from './close-socket.ts'
+export { type CloseOptions, closeSocket } from './close-socket.ts'
+export { DEFAULT_EVENT_BUFFER, type EventBufferLimits, type EventBufferStats } from './event-buffer.ts'
+export type { HistoryOptions, HistoryStats } from './history.ts'
+export { type HistoryFailure } from './history-reader.ts'
 export {
   boundedKeys,
   type BoundedKeyStore,
@@ -35,4 +38,6 @@ export {
 } from './key-store.ts'
 export { parseKey, pruneKey, serialiseKey, UNCACHED_KEY_TYPES } from './key-values.ts'
 export { pruneSession } from './prune-session.ts'
+export { countSockets, type SocketCensus } from './socket-census.ts'
+export type { SocketGuardOptions, SocketStats } from './socket-guard.ts'
 export { silenceLibsignal } from './silence-libsignal.ts'

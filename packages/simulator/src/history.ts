@@ -241,8 +241,8 @@ async function bomb(
   encoded: Buffer,
   bytes: number,
 ): Promise<{ readonly compressed: Buffer; readonly inflatedBytes: number }> {
-  // Field 10 of HistorySync (threadIdUserSecret), length-delimited.
-  const head = Buffer.from([(10 << 3) | 2, ...varint(bytes)])
+  // Field 9 of HistorySync (threadIdUserSecret), length-delimited.
+  const head = Buffer.from([(9 << 3) | 2, ...varint(bytes)])
   const deflate = createDeflate()
   // bounded by: MAX_BOMB_BYTES / 1,000
   const parts: Buffer[] = []
