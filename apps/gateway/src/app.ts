@@ -21,6 +21,7 @@ import {
   type SessionEvents,
   sessionMigrations,
   SessionPool,
+  SharedFacts,
 } from '@eclusa/session'
 import { EventLog, loadMigrations, type Migration, openDatabase, openSealer } from '@eclusa/storage'
 import { type Config, WHATSAPP_URL } from './config.ts'
@@ -140,6 +141,7 @@ export async function startApp(options: AppOptions): Promise<App> {
       maxSessions: plan.sessions,
       store: authStore,
       journal,
+      facts: new SharedFacts({ database, sealer, clock }),
       ports: {
         receipt: (instance, receipt) => queue.dispatcher.recordReceipt({ instance, ...receipt }),
         contentForRetry: (instance, waMessageId) =>

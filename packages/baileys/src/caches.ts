@@ -214,7 +214,7 @@ export class SocketCaches {
 
   #store(name: CacheName, injected: InjectedCache | undefined): PossiblyExtendedCacheStore {
     if (injected === undefined) return asCacheStore(this.#byName[name])
-    return guardCache(injected, this.#byName[name], (error) => {
+    const onError = (error: unknown): void => {
       const errors = (this.#errors.get(name) ?? 0) + 1
       this.#errors.set(name, errors)
       // Told when their number has doubled: a broken cache fails at every message.
@@ -222,7 +222,8 @@ export class SocketCaches {
         const message = error instanceof Error ? error.name : typeof error
         this.#log.line('Cache error', `${name}Cache`, { errors, error: message, account: this.#account })
       }
-    })
+    }
+    return guardCache({ injected, ours: this.#byName[name], holdsState: name !== 'userDevices', onError })
   }
 }
 

@@ -10,6 +10,7 @@ export {
   DEFAULT_CACHE_LIMITS,
   DEFAULT_CACHE_MAX_KEYS,
   DEFAULT_CACHE_TTLS,
+  resolveLimits,
 } from './cache-limits.ts'
 export type { OwnCaches, SocketCachesOptions, SocketCacheStats } from './caches.ts'
 export { asCacheStore, type InjectedCache } from './injected-cache.ts'

@@ -16,7 +16,7 @@ export interface InjectedCache {
   close?(): unknown
 }
 
-/** Stands in our cache for a key that the caller's failed to delete. */
+/** Stands in our cache for a key of which the caller's may hold something that is no longer true. */
 const GONE = Symbol('gone')
 
 /** Longest wait for a cache of the caller's; what takes longer counts as an error. */
@@ -50,14 +50,17 @@ export function asCacheStore(cache: BoundedCache<unknown>): Required<PossiblyExt
 
 /**
  * The caller's cache, so that it can hold nothing up: an error, a rejection or a wait of more than 2 s is counted and
- * treated as a miss. What it failed to keep stays in `ours`, because some of these caches hold state: a placeholder
- * that is forgotten is a message lost. It stays the caller's: nobody but them closes it.
+ * treated as a miss. A key that it failed to take or to delete is from then on answered by `ours`, until it takes it:
+ * with the value where the cache holds state (a placeholder that is forgotten is a message lost), with nothing where
+ * what is stale does harm (device lists). It stays the caller's: nobody but them closes it.
  */
-export function guardCache(
-  injected: InjectedCache,
-  ours: BoundedCache<unknown>,
-  onError: (error: unknown) => void,
-): Required<PossiblyExtendedCacheStore> {
+export function guardCache(options: {
+  readonly injected: InjectedCache
+  readonly ours: BoundedCache<unknown>
+  readonly holdsState: boolean
+  readonly onError: (error: unknown) => void
+}): Required<PossiblyExtendedCacheStore> {
+  const { injected, ours, holdsState, onError } = options
   const attempt = async (work: () => unknown): Promise<{ readonly value: unknown } | undefined> => {
     try {
       const result = work()
@@ -76,10 +79,12 @@ export function guardCache(
     return found?.value ?? undefined
   }
   const set = async (key: string, value: unknown): Promise<void> => {
-    const done = await attempt(() => injected.set(key, value))
-    // A cache that is full without evicting says so by throwing, or by `false`.
-    if (done === undefined || done.value === false) ours.set(key, value)
-    else ours.delete(key)
+    settle(key, value, await attempt(() => injected.set(key, value)))
+  }
+  /** A cache that is full without evicting says so by throwing, or by `false`. */
+  const settle = (key: string, value: unknown, done: { readonly value: unknown } | undefined): void => {
+    if (done !== undefined && done.value !== false) ours.delete(key)
+    else ours.set(key, holdsState ? value : GONE)
   }
   const del = async (key: string): Promise<void> => {
     ours.delete(key)
@@ -108,8 +113,16 @@ export function guardCache(
     },
     close: () => {},
     mget: <T>(keys: string[]) => getMany(keys) as Promise<Record<string, T | undefined>>,
-    // One by one: libraries disagree about what an entry of `mset` looks like, and one that is full may keep some.
-    mset: async (entries) => void (await Promise.all(entries.map(({ key, value }) => set(key, value)))),
+    mset: async (entries) => {
+      if (injected.mset === undefined) {
+        await Promise.all(entries.map(({ key, value }) => set(key, value)))
+        return
+      }
+      // node-cache calls the value `val`: given the other name alone, it would keep undefined for each.
+      const both = entries.map(({ key, value }) => ({ key, value, val: value }))
+      const done = await attempt(() => injected.mset?.(both as never[]))
+      for (const { key, value } of entries) settle(key, value, done)
+    },
     mdel: async (keys) => void (await Promise.all(keys.map((key) => del(key)))),
   }
 }

@@ -1,6 +1,7 @@
 import type { CacheOwner } from '@eclusa/bounded-cache'
 import type { ChatId, InstanceId, Logger, TenantId, WaMessageId } from '@eclusa/kernel'
 import type { Statement } from '@eclusa/storage'
+import type { SharedFacts } from './shared-facts-store.ts'
 
 /** What an engine needs to hold one connection for one instance. */
 export interface EngineOptions {
@@ -12,6 +13,8 @@ export interface EngineOptions {
   readonly ackTimeoutMs: number
   /** Who pays for the caches of this connection; without it each has its cap only. */
   readonly cacheOwner?: CacheOwner | undefined
+  /** Where facts about contacts outlive the connection; without it each connection asks WhatsApp anew. */
+  readonly facts?: SharedFacts | undefined
   readonly handlers: EngineHandlers
   readonly log: Logger
 }

@@ -23,6 +23,7 @@ export {
   type SessionPoolOptions,
   type SessionPorts,
 } from './session-pool.ts'
+export { SharedFacts } from './shared-facts-store.ts'
 export type { SessionState, SessionView } from './session.ts'
 
 export const sessionMigrations: readonly Migration[] = loadMigrations(

@@ -17,6 +17,7 @@ import { isLoopback, trustRootKey } from './engines/baileys/trust.ts'
 import { sessionErrors } from './errors.ts'
 import type { InboundJournal, UnreadRow } from './inbound-journal-store.ts'
 import { Session, type SessionView } from './session.ts'
+import type { SharedFacts } from './shared-facts-store.ts'
 
 /** What sessions need of the rest of the gateway. */
 export interface SessionPorts {
@@ -45,6 +46,8 @@ export interface SessionPoolOptions {
   readonly maxSessions: number
   readonly store: AuthStore
   readonly journal: InboundJournal
+  /** The second tier of caches of facts about contacts: device lists. Without it they are in memory alone. */
+  readonly facts?: SharedFacts
   readonly ports: SessionPorts
   readonly events: TypedEmitter<SessionEvents>
   /**
@@ -149,6 +152,7 @@ export class SessionPool implements Lifecycle {
     await this.logoutInstance(instance)
     this.#drop(instance)
     await this.#options.store.forget(instance)
+    await this.#options.facts?.forget(instance)
     await this.#options.journal.forget(instance)
   }
 
@@ -240,6 +244,7 @@ export class SessionPool implements Lifecycle {
       url: this.#url,
       ackTimeoutMs,
       cacheOwner: () => this.#cacheOwner(tenant),
+      facts: this.#options.facts,
       admit: () => this.#admission.enter(),
       ports: {
         receipt: (receipt) => ports.receipt(instance, receipt),

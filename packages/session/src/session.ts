@@ -13,6 +13,7 @@ import {
 import type { CloseReason, Engine, EngineConnection, EngineHandlers, EngineMessage } from './engine.ts'
 import { sessionErrors } from './errors.ts'
 import { planReconnect } from './reconnect.ts'
+import type { SharedFacts } from './shared-facts-store.ts'
 
 /**
  * | state        | holds                    | leaves for                                            |
@@ -62,6 +63,7 @@ export interface SessionOptions {
   readonly ackTimeoutMs: number
   /** Asked for each connection. */
   readonly cacheOwner?: () => CacheOwner | undefined
+  readonly facts?: SharedFacts | undefined
   /** Admission control: waits for a place among those that are starting; the function returned gives it back. */
   readonly admit: () => Promise<() => void>
   /** The engine's ports that are not the session's own business. */
@@ -217,6 +219,7 @@ export class Session {
         url,
         ackTimeoutMs,
         cacheOwner: this.#options.cacheOwner?.(),
+        facts: this.#options.facts,
         log,
         handlers: {
           ...ports,

@@ -1,4 +1,5 @@
 import type { TestContext } from 'node:test'
+import type { CacheBudget } from '@eclusa/bounded-cache'
 import {
   chatOfNumber,
   type ChatId,
@@ -28,6 +29,7 @@ import {
   sessionMigrations,
   SessionPool,
   type SessionView,
+  SharedFacts,
 } from '../src/index.ts'
 
 export const tenant: TenantId = parseTenantId('exatron')
@@ -66,6 +68,8 @@ export interface BenchOptions {
   readonly maxSessions?: number
   readonly clock?: Clock
   readonly log?: Logger
+  readonly cacheBudget?: CacheBudget
+  readonly cacheLimits?: ConstructorParameters<typeof BaileysEngine>[0]['cacheLimits']
   /** Told each read of the database; a throw makes it fail, as a broken disk would. */
   readonly onRead?: (sql: string, params: readonly unknown[]) => void
   /** Called before a retry request is answered. */
@@ -92,6 +96,7 @@ export async function setup(t: TestContext, options: BenchOptions = {}): Promise
   const clock = options.clock ?? systemClock
   const sealer = testSealer()
   const store = new AuthStore({ database, sealer, clock })
+  const facts = new SharedFacts({ database, sealer, clock })
   const journal = new InboundJournal({
     database,
     sealer,
@@ -106,7 +111,13 @@ export async function setup(t: TestContext, options: BenchOptions = {}): Promise
   const pools: SessionPool[] = []
   const makePool = (): SessionPool => {
     const pool = new SessionPool({
-      engine: new BaileysEngine({ store, clock }),
+      engine: new BaileysEngine({
+        store,
+        clock,
+        ...(options.cacheLimits === undefined ? {} : { cacheLimits: options.cacheLimits }),
+      }),
+      facts,
+      ...(options.cacheBudget === undefined ? {} : { cacheBudget: options.cacheBudget }),
       url: simulator.url,
       ackTimeoutMs: options.ackTimeoutMs ?? 10_000,
       maxStarting: options.maxStarting ?? 8,

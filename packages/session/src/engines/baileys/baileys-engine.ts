@@ -3,6 +3,7 @@ import {
   type AuthenticationCreds,
   type BinaryNode,
   type BoundedSocket,
+  type CacheLimitsOptions,
   Browsers,
   BufferJSON,
   closeSocket,
@@ -12,6 +13,7 @@ import {
   jidDecode,
   jidNormalizedUser,
   makeWASocket,
+  resolveLimits,
   type SignalKeyStoreWithTransaction,
 } from '@eclusa/baileys'
 import { BoundedCache } from '@eclusa/bounded-cache'
@@ -23,6 +25,7 @@ import { sessionErrors } from '../../errors.ts'
 import { readCloseReason, readErrorCode } from './close-reason.ts'
 import { engineLogger } from './engine-log.ts'
 import { guardRepository } from './guarded-repository.ts'
+import { DeviceLists, usersOf } from './device-lists.ts'
 import { type OwnJids, readEnvelope, translateInbound } from './inbound.ts'
 import { toWhatsApp } from './outbound.ts'
 import { readReceipt } from './receipts.ts'
@@ -48,9 +51,17 @@ export class BaileysEngine implements Engine {
   readonly #store: AuthStore
   readonly #clock: Clock
   readonly #keepAliveMs: number
+  readonly #cacheLimits: CacheLimitsOptions | undefined
 
   /** `keepAliveMs`: between two pings; a server silent for 5 s more is given up (408). Default 30,000, Baileys' own. */
-  constructor(options: { readonly store: AuthStore; readonly clock: Clock; readonly keepAliveMs?: number }) {
+  constructor(options: {
+    readonly store: AuthStore
+    readonly clock: Clock
+    readonly keepAliveMs?: number
+    /** Other limits than Baileys' caches have by default, for each connection. */
+    readonly cacheLimits?: CacheLimitsOptions
+  }) {
+    this.#cacheLimits = options.cacheLimits
     this.#store = options.store
     this.#clock = options.clock
     this.#keepAliveMs = options.keepAliveMs ?? 30 * SECOND
@@ -68,6 +79,7 @@ export class BaileysEngine implements Engine {
       store: this.#store,
       clock: this.#clock,
       keepAliveMs: this.#keepAliveMs,
+      cacheLimits: this.#cacheLimits,
     })
   }
 }
@@ -77,6 +89,7 @@ interface ConnectionOptions extends EngineOptions {
   readonly store: AuthStore
   readonly clock: Clock
   readonly keepAliveMs: number
+  readonly cacheLimits: CacheLimitsOptions | undefined
 }
 
 interface AckWaiter {
@@ -94,6 +107,7 @@ class BaileysConnection implements EngineConnection {
   // bounded by: the sends in flight, one per lane of the queue
   readonly #acks = new Map<string, AckWaiter>()
   readonly #journalled: BoundedCache<true>
+  readonly #devices: DeviceLists | undefined
   /** The chat whose message is being sent. */
   readonly #sendingTo = new AsyncLocalStorage<ChatId>()
   /** Credentials are saved one after another; a new connection must find the last of them. */
@@ -123,6 +137,7 @@ class BaileysConnection implements EngineConnection {
       worth: 8,
       ...(options.cacheOwner === undefined ? {} : { owner: options.cacheOwner }),
     })
+    this.#devices = this.#makeDeviceLists(options)
     const logger = engineLogger(options.log)
     this.#socket = makeWASocket({
       auth: { creds: options.creds, keys: this.#keys },
@@ -147,6 +162,8 @@ class BaileysConnection implements EngineConnection {
           journal: (ciphertext, plaintext) => this.#journal(ciphertext, plaintext),
         }),
       cacheOwner: options.cacheOwner,
+      cacheLimits: options.cacheLimits,
+      ...(this.#devices === undefined ? {} : { userDevicesCache: this.#devices }),
       now: () => options.clock.now(),
     })
     // Our lanes keep the order inside a chat and the guarded repository keeps ratchets apart, so the chats of an account
@@ -163,6 +180,10 @@ class BaileysConnection implements EngineConnection {
     this.#socket.ws.on('CB:ack,class:message', (stanza: BinaryNode) => {
       this.#acks.get(stanza.attrs['id'] ?? '')?.resolve(stanza)
     })
+    // Before Baileys sees it: it would add to a list, or take from one, that goes by only one of a user's two names.
+    this.#socket.ws.on('CB:notification,type:devices', (stanza: BinaryNode) => {
+      void this.#forgetDevices(usersOf(stanza), 'changed')
+    })
     // ws leaves the rest to whoever listens to this, and Baileys does nothing: the socket would stay as it is for ever.
     this.#socket.ws.on(
       'unexpected-response',
@@ -172,6 +193,20 @@ class BaileysConnection implements EngineConnection {
     this.#socket.ev.on('creds.update', () => this.#saveCredentials())
     this.#socket.ev.on('connection.update', (update) => this.#onUpdate(update))
     this.#armSweep()
+  }
+
+  #makeDeviceLists(options: ConnectionOptions): DeviceLists | undefined {
+    if (options.facts === undefined) return undefined
+    return new DeviceLists({
+      store: options.facts.of(options.instance),
+      registrationId: options.creds.registrationId,
+      limit: resolveLimits(options.cacheLimits).limits.userDevices,
+      cacheOwner: options.cacheOwner,
+      clock: options.clock,
+      onError: (error) => {
+        options.log.debug({ instance: options.instance, error: String(error) }, 'device lists are not shared')
+      },
+    })
   }
 
   async send(message: EngineMessage): Promise<{ readonly ackedAt: number }> {
@@ -258,6 +293,7 @@ class BaileysConnection implements EngineConnection {
     this.#rejectAcks()
     this.#keys.retire()
     this.#journalled.dispose()
+    this.#devices?.dispose()
     await closeSocket(this.#socket, { ended })
     await this.#saving
   }
@@ -367,9 +403,32 @@ class BaileysConnection implements EngineConnection {
   }
 
   async #admitReceipt(stanza: BinaryNode): Promise<boolean> {
+    // Who could not decrypt may have changed devices; Baileys asks WhatsApp before it sends again.
+    const asker = stanza.attrs['participant'] ?? stanza.attrs['from']
+    const user = stanza.attrs['type'] === 'retry' ? jidDecode(asker)?.user : undefined
+    if (user !== undefined) await this.#forgetDevices([user], 'doubted')
     const receipt = readReceipt(stanza, this.#own(), this.#clock.now())
     if (receipt !== undefined) await this.#options.handlers.receipt(receipt)
     return true
+  }
+
+  /** From both tiers and under both names of each user. Never rejects. */
+  async #forgetDevices(users: readonly string[], why: 'changed' | 'doubted'): Promise<void> {
+    const devices = this.#devices
+    if (devices === undefined || users.length === 0) return
+    const forget = (names: readonly string[]): Promise<void> =>
+      why === 'changed' ? devices.changed(names) : devices.doubt(names)
+    const forgotten = forget(users)
+    const others = await this.#otherNames(users)
+    await Promise.all([forgotten, others.length === 0 ? undefined : forget(others)])
+  }
+
+  /** The LIDs of numbers and the numbers of LIDs, as far as the store knows them; asks nobody. */
+  async #otherNames(users: readonly string[]): Promise<readonly string[]> {
+    const ids = users.flatMap((user) => [user, `${user}_reverse`])
+    // A database that cannot be read has cut the connection.
+    const known = await this.#keys.get('lid-mapping', ids).catch(() => ({}))
+    return Object.values(known)
   }
 
   /** Called between decryption and commit. What is thrown here leaves the message undelivered, and it comes again. */
@@ -434,6 +493,13 @@ class BaileysConnection implements EngineConnection {
       this.#socket.sweepCaches()
       this.#keys.sweep()
       this.#journalled.sweep()
+      this.#devices?.sweep()
+      this.#options.facts?.sweep().catch((error: unknown) => {
+        this.#options.log.warn(
+          { error: String(error) },
+          'old facts were not deleted; the next sweep comes in 5 min',
+        )
+      })
       if (!this.#over) this.#armSweep()
     })
   }
