@@ -22,8 +22,10 @@ export {
   type MeasurableCache,
   openCacheLog,
 } from './cache-log.ts'
+export { type MetricSample, socketCacheMetrics } from './cache-metrics.ts'
 export { defaultCacheBudget } from './default-budget.ts'
 export { defaultLidDirectory, type LidDirectory, openLidDirectory } from './lid-directory.ts'
+export { CacheBudget, NodeCache } from '@eclusa/bounded-cache'
 export { checkEngine, KNOWN_ENGINE, readInstalledEngine, type EnginePackage } from './engine-check.ts'
 export { type CloseOptions, closeSocket } from './close-socket.ts'
 export { DEFAULT_EVENT_BUFFER, type EventBufferLimits, type EventBufferStats } from './event-buffer.ts'

@@ -186,7 +186,7 @@ export class BoundedKeyStore implements SignalKeyStore {
   /** Gives the cache's memory back; the store itself goes on without one. */
   close(): void {
     this.#reads.clear()
-    this.#own?.clear()
+    this.#own?.dispose()
   }
 
   async #read<Type extends keyof SignalDataTypeMap>(
