@@ -35,7 +35,11 @@ export interface FloodResult {
   readonly peakRssMb: number
   readonly rssMb: number
   readonly fullCollectionMs: number
+  /** As it went, every 65,536 sets. */
+  readonly curve: readonly { readonly sets: number; readonly rssMb: number; readonly accountedMb: number }[]
 }
+
+const mb = (bytes: number): number => Math.round(bytes / 2 ** 20)
 
 /** Document 2's seven caches: cap, part of the traffic, and the size of a value in bytes, median and spread. */
 const KINDS = [
@@ -81,6 +85,7 @@ function flood(order: FloodOrder): FloodResult {
   const result = { samples: 0, above: 0, breaches: 0 }
   let peakAccounted = 0
   let peakRss = 0
+  const curve: FloodResult['curve'][number][] = []
   const startedAt = performance.now()
 
   for (let step = 0; step < order.sets; step++) {
@@ -101,7 +106,11 @@ function flood(order: FloodOrder): FloodResult {
         if (budget.usedBytes > budget.maxBytes) result.above++
         result.breaches += floorBreaches(budget, order.tenants, filled)
       }
-      if (step % 65_536 === 0) peakRss = Math.max(peakRss, process.memoryUsage.rss())
+      if (step % 65_536 === 0) {
+        const rss = process.memoryUsage.rss()
+        peakRss = Math.max(peakRss, rss)
+        curve.push({ sets: step, rssMb: mb(rss), accountedMb: mb(budget?.usedBytes ?? 0) })
+      }
     }
   }
   const seconds = (performance.now() - startedAt) / 1_000
@@ -113,7 +122,6 @@ function flood(order: FloodOrder): FloodResult {
   const fullCollectionMs = performance.now() - collectingAt
   const { heapUsed, external, rss } = process.memoryUsage()
   const sum = (values: Float64Array): number => values.reduce((a, b) => a + b, 0)
-  const mb = (bytes: number): number => Math.round(bytes / 2 ** 20)
   return {
     sets: order.sets,
     seconds: Math.round(seconds * 10) / 10,
@@ -130,6 +138,7 @@ function flood(order: FloodOrder): FloodResult {
     peakRssMb: mb(Math.max(peakRss, process.resourceUsage().maxRSS * 1_024)),
     rssMb: mb(rss),
     fullCollectionMs: Math.round(fullCollectionMs),
+    curve,
   }
 }
 

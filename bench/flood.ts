@@ -1,6 +1,7 @@
 import { fork } from 'node:child_process'
 import path from 'node:path'
 import type { FloodMode, FloodOrder, FloodResult } from './flood-load.ts'
+import { writePlot } from './plot.ts'
 import { report } from './report.ts'
 
 /*
@@ -33,7 +34,9 @@ const runs: Record<FloodMode, FloodResult> = {
 const { budget, split } = runs
 report('flood', 'npm run bench:flood', {
   size: { sets, tenants, budgetMb: budgetBytes / 2 ** 20, flags: boundedFlags.join(' '), rssCeilingMb },
-  runs,
+  runs: Object.fromEntries(
+    Object.entries(runs).map(([mode, { curve: _drawn, ...figures }]) => [mode, figures]),
+  ),
   verdicts: {
     accountedBytesNeverAboveTheBudget:
       budget.samplesAboveBudget === 0 && (budget.peakAccountedMb ?? 0) * 2 ** 20 <= budgetBytes,
@@ -41,6 +44,21 @@ report('flood', 'npm run bench:flood', {
     everyTenantKeepsItsFloor: budget.floorBreaches === 0,
     hitRatioAtLeastThatOfASplit: budget.hitRatio >= split.hitRatio,
   },
+})
+
+const points = (mode: FloodMode, what: 'rssMb' | 'accountedMb'): { x: number; y: number }[] =>
+  runs[mode].curve.map((sample) => ({ x: sample.sets / 1e6, y: sample[what] }))
+writePlot('flood', {
+  title: `${tenants} tenants × seven caches: one budget, or caps alone`,
+  xLabel: 'million sets',
+  yLabel: 'MiB',
+  lines: [
+    { label: 'one budget: RSS', tone: 'ours', points: points('budget', 'rssMb') },
+    { label: 'accounted', tone: 'ours', dashed: true, points: points('budget', 'accountedMb') },
+    { label: 'caps, objects: RSS', tone: 'theirs', points: points('caps-objects', 'rssMb') },
+    { label: 'caps, strings: RSS', tone: 'theirs', dashed: true, points: points('caps', 'rssMb') },
+  ],
+  limits: [{ label: 'ceiling', y: rssCeilingMb }],
 })
 
 function run(mode: FloodMode, flags: readonly string[]): Promise<FloodResult> {

@@ -93,7 +93,7 @@ function legend(lines: readonly PlotLine[]): string[] {
   return lines.flatMap(({ label, tone, dashed }) => {
     const at = x
     // Text of 12 px is about 6.3 px a letter.
-    x += 34 + label.length * 6.3
+    x += 44 + label.length * 6.3
     return [
       `<polyline class="${tone}${dashed === true ? ' dashed' : ''}" points="${at},42 ${at + 22},42"/>`,
       `<text class="legend" x="${at + 27}" y="46">${escape(label)}</text>`,

@@ -18,9 +18,7 @@ export class WorldProcess {
 
   static async start(t: { after(run: () => unknown): void }, sizes: TrafficSizes): Promise<WorldProcess> {
     const child = fork(path.join(import.meta.dirname, 'world.ts'), { execArgv: execArgv() })
-    t.after(() => {
-      child.kill('SIGKILL')
-    })
+    t.after(() => endWorld(child))
     const whatsapp = await new Promise<string>((resolve, reject) => {
       child.once('message', (first: { whatsapp: string }) => resolve(first.whatsapp))
       child.once('exit', (code) => reject(new Error(`the world ended with ${code}`)))
@@ -83,6 +81,16 @@ export class WorldProcess {
       this.#child.send({ id, order })
     })
   }
+}
+
+/** It ends itself when its channel does, so that a profile of it is written. */
+async function endWorld(child: ChildProcess): Promise<void> {
+  if (child.exitCode !== null || child.signalCode !== null) return
+  const gone = new Promise((resolve) => child.once('exit', resolve))
+  const force = setTimeout(() => child.kill('SIGKILL'), 10_000)
+  if (child.connected) child.disconnect()
+  await gone
+  clearTimeout(force)
 }
 
 /** To look at what the world itself costs. */
