@@ -12,6 +12,7 @@ import {
   LAST_USE,
   LRU_NEWER,
   LRU_OLDER,
+  moveAfter,
   NONE,
   ownerAt,
   setExpiresAt,
@@ -413,8 +414,9 @@ export class BoundedCache<Value> {
 
   #touch(slot: number): void {
     if (slot === this.#newest) return
-    this.#unlink(slot)
-    this.#linkNewest(slot)
+    const oldest = moveAfter(slot, this.#newest)
+    if (oldest !== NONE) this.#oldest = oldest
+    this.#newest = slot
   }
 
   #unlink(slot: number): void {

@@ -1,33 +1,36 @@
 /*
- * The records of all caches of the process, in chunks: one line of ten integers, one key and one value per entry. There
- * is no object per entry, so a full garbage collection of a million entries costs as much as one of a bare Map, and an
+ * The records of all caches of the process, in chunks: eight integers, one double, one key, one value and one owner per
+ * entry. There is no object per entry, so a full garbage collection of a million entries costs as much as one of a bare Map, and an
  * empty cache owns nothing here. A chunk whose last entry left gives its memory back.
  *
- * A slot is a position: chunk number × CHUNK + line. Links are slots, NONE ends a list.
+ * A slot is a position: chunk number × CHUNK + line. Links are slots, NONE ends a list. Within a chunk all values of one
+ * field stand together: a read touches the links of three entries, and those of 16 entries share a line of the
+ * processor's cache.
  */
 
 const CHUNK_BITS = 12
 /** Entries in a chunk: 160 KB of integers, 64 KB of keys and values. */
 const CHUNK = 4096
 const LINE_MASK: number = CHUNK - 1
-/** Integers of a record: 40 bytes. */
+/** Integers of a record, the last two being one double: 40 bytes. */
 const WIDTH = 10
 
 export const NONE = -1
 
-/** Fields of a record that are integers. Expiry takes two of them, as one double. */
+/** Fields of a record that are integers. */
 export const LRU_OLDER = 0
 export const LRU_NEWER = 1
-export const DUE_PREVIOUS = 2
-export const DUE_NEXT = 3
-export const CHARGE = 6
 /** Seconds since the cache's own epoch. */
-export const LAST_USE = 7
+export const LAST_USE = 2
+export const CHARGE = 3
+export const DUE_PREVIOUS = 4
+export const DUE_NEXT = 5
 /** The second whose bucket holds the entry; NONE when it never expires. */
-export const DUE_TICK = 8
-const FREE_NEXT = 9
+export const DUE_TICK = 6
+const FREE_NEXT = 7
 
-const EXPIRES_AT_DOUBLE = 2
+/** Where the doubles begin, which are the ends of lives: after eight integers of each entry. */
+const EXPIRES_AT: number = (8 / 2) * CHUNK
 
 interface Chunk {
   readonly integers: Int32Array
@@ -48,8 +51,8 @@ let lowestWithRoom = 0
 function makeChunk(): Chunk {
   const buffer = new ArrayBuffer(CHUNK * WIDTH * 4)
   const integers = new Int32Array(buffer)
-  for (let line = 0; line < CHUNK; line++) integers[line * WIDTH + FREE_NEXT] = line + 1
-  integers[(CHUNK - 1) * WIDTH + FREE_NEXT] = NONE
+  for (let line = 0; line < CHUNK; line++) integers[at(FREE_NEXT, line)] = line + 1
+  integers[at(FREE_NEXT, CHUNK - 1)] = NONE
   return {
     integers,
     doubles: new Float64Array(buffer),
@@ -72,7 +75,7 @@ export function takeSlot(key: string, value: unknown, owner: unknown): number {
   }
   lowestWithRoom = index
   const line = chunk.free
-  chunk.free = chunk.integers[line * WIDTH + FREE_NEXT] as number
+  chunk.free = chunk.integers[at(FREE_NEXT, line)] as number
   chunk.used++
   chunk.keys[line] = key
   chunk.values[line] = value
@@ -87,7 +90,7 @@ export function freeSlot(slot: number): void {
   chunk.keys[line] = undefined
   chunk.values[line] = undefined
   chunk.owners[line] = undefined
-  chunk.integers[line * WIDTH + FREE_NEXT] = chunk.free
+  chunk.integers[at(FREE_NEXT, line)] = chunk.free
   chunk.free = line
   chunk.used--
   if (index < lowestWithRoom) lowestWithRoom = index
@@ -99,21 +102,26 @@ function chunkOf(slot: number): Chunk {
   return chunks[slot >> CHUNK_BITS] as Chunk
 }
 
+/** Where a field of a slot stands in its chunk. */
+function at(field: number, slot: number): number {
+  return (field << CHUNK_BITS) | (slot & LINE_MASK)
+}
+
 export function getField(slot: number, field: number): number {
-  return chunkOf(slot).integers[(slot & LINE_MASK) * WIDTH + field] as number
+  return chunkOf(slot).integers[at(field, slot)] as number
 }
 
 export function setField(slot: number, field: number, value: number): void {
-  chunkOf(slot).integers[(slot & LINE_MASK) * WIDTH + field] = value
+  chunkOf(slot).integers[at(field, slot)] = value
 }
 
 /** Epoch milliseconds; Infinity for never. */
 export function getExpiresAt(slot: number): number {
-  return chunkOf(slot).doubles[((slot & LINE_MASK) * WIDTH) / 2 + EXPIRES_AT_DOUBLE] as number
+  return chunkOf(slot).doubles[EXPIRES_AT + (slot & LINE_MASK)] as number
 }
 
 export function setExpiresAt(slot: number, at: number): void {
-  chunkOf(slot).doubles[((slot & LINE_MASK) * WIDTH) / 2 + EXPIRES_AT_DOUBLE] = at
+  chunkOf(slot).doubles[EXPIRES_AT + (slot & LINE_MASK)] = at
 }
 
 export function keyAt(slot: number): string {
@@ -126,6 +134,22 @@ export function valueAt(slot: number): unknown {
 
 export function ownerAt(slot: number): unknown {
   return chunkOf(slot).owners[slot & LINE_MASK]
+}
+
+/**
+ * Takes `slot` out of its place in a list and puts it after `newest`, another one: what every read does, so in one go.
+ * Returns the new oldest when `slot` was the oldest, else NONE.
+ */
+export function moveAfter(slot: number, newest: number): number {
+  const { integers } = chunkOf(slot)
+  const older = integers[at(LRU_OLDER, slot)] as number
+  const newer = integers[at(LRU_NEWER, slot)] as number
+  chunkOf(newer).integers[at(LRU_OLDER, newer)] = older
+  if (older !== NONE) chunkOf(older).integers[at(LRU_NEWER, older)] = newer
+  integers[at(LRU_OLDER, slot)] = newest
+  integers[at(LRU_NEWER, slot)] = NONE
+  chunkOf(newest).integers[at(LRU_NEWER, newest)] = slot
+  return older === NONE ? newer : NONE
 }
 
 /** Bytes the slab holds now: what the tests of "really frees memory" look at. */

@@ -1,0 +1,258 @@
+import { execFileSync } from 'node:child_process'
+import { performance } from 'node:perf_hooks'
+import { setTimeout as delay } from 'node:timers/promises'
+import { seededRandom } from '@eclusa/kernel'
+import { EVICTING, type Rival, type RivalName, RIVALS } from './cache-rivals.ts'
+import { report, round } from './report.ts'
+
+/*
+ * A bounded cache beside lru-cache (maxSize, ttl and a size per entry), node-cache, @cacheable/node-cache and a bare
+ * Map, in one run. Rates are operations per second of this thread's CPU, best of interleaved rounds, so that neighbours
+ * on the machine count little. Memory and pauses are taken in a process of their own each.
+ *
+ *   CACHE_ENTRIES (100,000)  CACHE_ROUNDS (7)  CACHE_LARGE (1,000,000: expiry, and the largest count of bytes per entry)
+ */
+
+const ENTRIES = Number(process.env['CACHE_ENTRIES'] ?? 100_000)
+const ROUNDS = Number(process.env['CACHE_ROUNDS'] ?? 7)
+const LARGE = Number(process.env['CACHE_LARGE'] ?? 1_000_000)
+const EMPTY_CACHES = 600
+const NAMES = Object.keys(RIVALS) as RivalName[]
+const LONG_MS = 3_600_000
+
+type Operation = 'fill' | 'get' | 'zipf' | 'churn'
+
+if (process.argv[2] === undefined) main()
+else
+  process.stdout.write(
+    JSON.stringify(await probe(process.argv[2], process.argv[3] as RivalName, Number(process.argv[4]))),
+  )
+
+function main(): void {
+  const rates = measureRates()
+  const ratios = Object.fromEntries(
+    (Object.keys(rates) as Operation[]).map((operation) => [operation, ratiosOf(rates[operation])]),
+  ) as Record<Operation, Record<string, number>>
+  const counts = [...new Set([10_000, 100_000, LARGE])].filter((count) => count <= LARGE)
+  const bytesPerEntry = Object.fromEntries(
+    NAMES.map((name) => [
+      name,
+      Object.fromEntries(counts.map((count) => [count, ask('bytes', name, count)])),
+    ]),
+  ) as Record<RivalName, Record<string, number>>
+  const emptyKib = Object.fromEntries(
+    NAMES.map((name) => [name, round((ask('empty', name, EMPTY_CACHES) as number) / 1024, 1)]),
+  ) as Record<RivalName, number>
+  const expiry = Object.fromEntries(
+    NAMES.filter((name) => name !== 'Map').map((name) => [name, ask('expiry', name, LARGE)]),
+  ) as Record<string, Pause>
+
+  const worst = Math.min(
+    ...(Object.keys(ratios) as Operation[]).map((operation) => ratios[operation]['ours'] ?? 0),
+  )
+  const passed = {
+    'at least 0.8 of the rate of lru-cache in every operation': worst >= 0.8,
+    'fewer bytes per entry than lru-cache, at every count': counts.every(
+      (count) => (bytesPerEntry.ours[count] ?? Infinity) < (bytesPerEntry['lru-cache'][count] ?? 0),
+    ),
+    [`${EMPTY_CACHES} empty caches under 1 MiB`]: emptyKib.ours < 1024 && emptyKib['our NodeCache'] < 1024,
+    'no pause above 20 ms when all entries end at once': (expiry['ours']?.longestPauseMs ?? Infinity) <= 20,
+  }
+  report('cache', 'npm run bench:cache', {
+    entries: ENTRIES,
+    rounds: ROUNDS,
+    millionOperationsPerCpuSecond: rates,
+    rateOverLruCache: ratios,
+    bytesPerEntryBesideKeyAndValue: bytesPerEntry,
+    [`kibOf${EMPTY_CACHES}EmptyCaches`]: emptyKib,
+    [`expiryOf${LARGE}EntriesAtOnce`]: expiry,
+    passed,
+  })
+  if (Object.values(passed).includes(false)) process.exitCode = 1
+}
+
+function measureRates(): Record<Operation, Record<string, number>> {
+  const random = seededRandom(7)
+  const draw = zipf(ENTRIES * 4, 0.99, random)
+  const keys = keysFor(ENTRIES * 4)
+  const drawn = Uint32Array.from({ length: ENTRIES * 2 }, draw)
+  const uniform = Uint32Array.from({ length: ENTRIES * 2 }, () => Math.floor(random() * ENTRIES))
+  const best: Record<Operation, Record<string, number>> = { fill: {}, get: {}, zipf: {}, churn: {} }
+  const note = (operation: Operation, name: RivalName, count: number, run: () => void): void => {
+    const micros = cpuMicros(run)
+    best[operation][name] = Math.max(best[operation][name] ?? 0, round(count / micros, 3))
+  }
+  for (let turn = 0; turn < ROUNDS; turn++) {
+    // Everybody comes first once: what the round before left in the heap falls on each alike.
+    for (let at = 0; at < NAMES.length; at++) {
+      const name = NAMES[(at + turn) % NAMES.length] as RivalName
+      globalThis.gc?.()
+      const cache = RIVALS[name]({ maxEntries: ENTRIES, ttlMs: LONG_MS })
+      note('fill', name, ENTRIES, () => {
+        for (let i = 0; i < ENTRIES; i++) cache.set(keys[i] as string, i)
+      })
+      note('get', name, uniform.length, () => {
+        for (const i of uniform) cache.get(keys[i] as string)
+      })
+      if (EVICTING.includes(name)) {
+        note('churn', name, ENTRIES * 2, () => {
+          for (let i = ENTRIES; i < ENTRIES * 3; i++) cache.set(keys[i] as string, i)
+        })
+        note('zipf', name, drawn.length, () => readThrough(cache, keys, drawn))
+      }
+      cache.close()
+    }
+  }
+  return best
+}
+
+function readThrough(cache: Rival, keys: readonly string[], drawn: Uint32Array): void {
+  for (const i of drawn) {
+    const key = keys[i] as string
+    if (cache.get(key) === undefined) cache.set(key, i)
+  }
+}
+
+function cpuMicros(run: () => void): number {
+  const before = process.threadCpuUsage()
+  run()
+  const { user, system } = process.threadCpuUsage(before)
+  return user + system
+}
+
+function ratiosOf(rates: Record<string, number>): Record<string, number> {
+  return Object.fromEntries(
+    Object.entries(rates).map(([name, rate]) => [name, round(rate / (rates['lru-cache'] ?? NaN))]),
+  )
+}
+
+function ask(what: string, name: RivalName, count: number): unknown {
+  const args = ['--expose-gc', '--max-old-space-size=4096', import.meta.filename, what, name, String(count)]
+  return JSON.parse(
+    execFileSync(process.execPath, args, { encoding: 'utf8', stdio: ['ignore', 'pipe', 'inherit'] }),
+  )
+}
+
+interface Pause {
+  readonly longestPauseMs: number
+  /** Of this thread's CPU in one turn of the loop: what remains when the machine was busy with others. */
+  readonly longestPauseCpuMs: number
+  readonly entriesFreedUntouched: boolean
+}
+
+/** In a process of its own. */
+async function probe(what: string, name: RivalName, count: number): Promise<unknown> {
+  switch (what) {
+    case 'bytes':
+      return bytesPerEntryOf(name, count)
+    case 'empty':
+      return bytesOfEmpty(name, count)
+    case 'expiry':
+      return expiryPause(name, count)
+    default:
+      throw new Error(`no probe ${what}`)
+  }
+}
+
+function bytesPerEntryOf(name: RivalName, count: number): number {
+  const keys = keysFor(count)
+  warmUp(name)
+  const before = liveBytes()
+  const cache = RIVALS[name]({ maxEntries: count, ttlMs: LONG_MS })
+  for (let i = 0; i < count; i++) cache.set(keys[i] as string, i)
+  const used = liveBytes() - before
+  // Both are alive until here.
+  if (cache.get(keys[0] as string) !== 0) throw new Error('the first entry is gone')
+  return round(used / count, 1)
+}
+
+/** The code itself, compiled and with its feedback, is not what an entry or a cache costs. */
+function warmUp(name: RivalName): void {
+  const cache = RIVALS[name]({ maxEntries: 100, ttlMs: LONG_MS })
+  for (let i = 0; i < 200; i++) {
+    cache.set(`w${i}`, i)
+    cache.get(`w${i}`)
+  }
+  cache.close()
+}
+
+function bytesOfEmpty(name: RivalName, count: number): number {
+  warmUp(name)
+  const before = liveBytes()
+  const caches = Array.from({ length: count }, () => RIVALS[name]({ maxEntries: 5_000, ttlMs: LONG_MS }))
+  const used = liveBytes() - before
+  for (const cache of caches) cache.close()
+  return used
+}
+
+async function expiryPause(name: RivalName, count: number): Promise<Pause> {
+  const ttlMs = 8_000
+  const keys = keysFor(count)
+  const cache = RIVALS[name]({ maxEntries: count, ttlMs })
+  const startedAt = performance.now()
+  for (let i = 0; i < count; i++) cache.set(keys[i] as string, { i })
+  globalThis.gc?.()
+  await delay(Math.max(0, ttlMs - 500 - (performance.now() - startedAt)))
+  let longestPauseMs = 0
+  let longestPauseCpuMs = 0
+  const until = performance.now() + 6_000
+  // A library that waits for somebody to ask is asked once, after all have ended.
+  const purgeAt =
+    cache.purge === undefined
+      ? Infinity
+      : performance.now() + 2_500 + (performance.now() - startedAt > ttlMs ? ttlMs : 0)
+  let purged = false
+  let lastAt = performance.now()
+  let lastCpu = cpuMs()
+  while (performance.now() < until) {
+    if (!purged && performance.now() > purgeAt) {
+      purged = true
+      cache.purge?.()
+    }
+    await new Promise((resolve) => setImmediate(resolve))
+    const at = performance.now()
+    const cpu = cpuMs()
+    longestPauseMs = Math.max(longestPauseMs, at - lastAt)
+    longestPauseCpuMs = Math.max(longestPauseCpuMs, cpu - lastCpu)
+    lastAt = at
+    lastCpu = cpu
+  }
+  return {
+    longestPauseMs: round(longestPauseMs, 1),
+    longestPauseCpuMs: round(longestPauseCpuMs, 1),
+    entriesFreedUntouched: cache.purge === undefined,
+  }
+}
+
+function cpuMs(): number {
+  const { user, system } = process.threadCpuUsage()
+  return (user + system) / 1_000
+}
+
+function liveBytes(): number {
+  for (let i = 0; i < 3; i++) globalThis.gc?.()
+  const { heapUsed, external } = process.memoryUsage()
+  return heapUsed + external
+}
+
+function keysFor(count: number): string[] {
+  return Array.from({ length: count }, (_, i) => `${5_511_900_000_000 + i}@s.whatsapp.net`)
+}
+
+/** Draws ranks 0 … count − 1, rank r as often as 1 / (r + 1)^exponent: by binary search in the summed shares. */
+function zipf(count: number, exponent: number, random: () => number): () => number {
+  const sums = new Float64Array(count)
+  let sum = 0
+  for (let rank = 0; rank < count; rank++) sums[rank] = sum += 1 / (rank + 1) ** exponent
+  return () => {
+    const at = random() * sum
+    let low = 0
+    let high = count - 1
+    while (low < high) {
+      const middle = (low + high) >> 1
+      if ((sums[middle] as number) < at) low = middle + 1
+      else high = middle
+    }
+    return low
+  }
+}
