@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import type { AddressInfo } from 'node:net'
 import { test, type TestContext } from 'node:test'
 import NodeCacheOfTheLibrary from '@eclusa/bounded-cache/node-cache'
+import { promisify } from 'node:util'
 import { getHeapStatistics } from 'node:v8'
 import makeDefault, {
   type BoundedSocket,
@@ -239,6 +241,23 @@ for (const [what, broken] of [
   })
 }
 
+test("a cache of the caller's that never answers costs two seconds, not the account's messages", async (t) => {
+  const hanging = (): Promise<never> => new Promise(() => {})
+  const socket = await open(t, {
+    placeholderResendCache: { get: hanging, set: hanging, del: hanging, flushAll: hanging },
+  })
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const placeholders = socket.placeholderResendCache as unknown as Required<InjectedCache>
+  const setting = placeholders.set('message', true)
+  t.mock.timers.tick(2_000)
+  await setting
+  assert.equal(await placeholders.get('message'), true)
+  const missing = placeholders.get('another')
+  t.mock.timers.tick(2_000)
+  assert.equal(await missing, undefined)
+  assert.equal(statsOf(socket, 'placeholderResend').errors, 2)
+})
+
 test('a cache that is full and says so by throwing loses nothing of what it was given', async (t) => {
   // As node-cache does it at maxKeys, for keys it knows as well.
   const kept = new Map<string, unknown>()
@@ -321,6 +340,21 @@ test('lines tell of start, 80 %, 100 % and evictions, once a minute, and never h
   assert.equal(lines.length, 4)
   assert.match(lines[3] ?? '', /Cache eviction: userDevicesCache \{ evictedKeys: \d{4}, remaining: 100/)
   assert.ok(lines.every((line) => !line.includes('55119')))
+})
+
+test('BAILEYS_LOG=true, and nothing else, makes a process print', async () => {
+  const script = `
+    const { logCacheMemory, NodeCache } = await import(${JSON.stringify(new URL('../src/index.ts', import.meta.url).href)})
+    logCacheMemory('mine', new NodeCache({ maxKeys: 4 }))`
+  for (const [value, expected] of [
+    ['true', /^\[BAILEYS\] Cache metrics: mine \{ size: 0, maxKeys: 4, utilizationPct: '0%'/],
+    ['1', /^$/],
+  ] as const) {
+    const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', script], {
+      env: { ...process.env, BAILEYS_LOG: value },
+    })
+    assert.match(stdout, expected)
+  }
 })
 
 test('without BAILEYS_LOG nothing is printed', async (t) => {

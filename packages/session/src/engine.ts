@@ -1,4 +1,4 @@
-import type { CacheOwner } from '@eclusa/bounded-cache'
+import type { CacheOwner, CacheStats } from '@eclusa/bounded-cache'
 import type { ChatId, InstanceId, Logger, TenantId, WaMessageId } from '@eclusa/kernel'
 import type { Statement } from '@eclusa/storage'
 import type { SharedFacts } from './shared-facts-store.ts'
@@ -97,6 +97,8 @@ export interface EngineConnection {
   requestPairingCode(number: string): Promise<string>
   /** Unlinks the device at WhatsApp, then closes. */
   logout(): Promise<void>
+  /** Every cache of the connection as it stands; what an engine without caches need not have. */
+  cacheStats?(): readonly CacheStats[]
   /** Ends the connection and leaves nothing behind; at most about 5 s. Safe to call twice. */
   close(): Promise<void>
 }

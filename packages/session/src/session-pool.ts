@@ -1,4 +1,4 @@
-import type { CacheBudget, CacheOwner, OwnerOptions } from '@eclusa/bounded-cache'
+import type { CacheBudget, CacheOwner, CacheStats, OwnerOptions } from '@eclusa/bounded-cache'
 import {
   type ChatId,
   type Clock,
@@ -160,6 +160,11 @@ export class SessionPool implements Lifecycle {
   async releaseInstance(instance: InstanceId): Promise<void> {
     await this.#sessions.get(instance)?.stop()
     this.#drop(instance)
+  }
+
+  /** Every cache of every connection, for `socketCacheMetrics({ sockets: [pool], budget })`. */
+  cacheStats(): readonly CacheStats[] {
+    return [...this.#sessions.values()].flatMap((session) => session.cacheStats())
   }
 
   view(instance: InstanceId): SessionView {

@@ -1,4 +1,4 @@
-import type { CacheOwner } from '@eclusa/bounded-cache'
+import type { CacheOwner, CacheStats } from '@eclusa/bounded-cache'
 import {
   type ChatId,
   type Clock,
@@ -113,6 +113,11 @@ export class Session {
 
   get tenant(): TenantId {
     return this.#options.tenant
+  }
+
+  /** Of the connection, while there is one. */
+  cacheStats(): readonly CacheStats[] {
+    return this.#connection?.cacheStats?.() ?? []
   }
 
   get view(): SessionView {

@@ -6,7 +6,7 @@ import { ManualClock, until } from '@eclusa/kernel/test-kit'
 import type { NumberPhone } from '@eclusa/simulator'
 import { openTestDatabase, testSealer } from '@eclusa/storage/test-kit'
 import { DeviceLists } from '../src/engines/baileys/device-lists.ts'
-import { sessionMigrations, SharedFacts } from '../src/index.ts'
+import { sessionMigrations, SharedFacts, socketCacheMetrics } from '../src/index.ts'
 import { type Bench, chatOf, setup, tenant } from './harness.ts'
 
 const COMPANY = '5511900000001'
@@ -158,6 +158,13 @@ test('all caches of a tenant come out of its share of the budget, and the last s
   const [owner, ...others] = cacheBudget.topOwners(10)
   assert.deepEqual([owner?.name, others], [tenant, []])
   assert.ok(owner !== undefined && owner.usedBytes > 5_000 && owner.usedBytes === cacheBudget.usedBytes)
+  const samples = socketCacheMetrics({ sockets: [bench.pool], budget: cacheBudget })
+  const value = (name: string, cache?: string): number | undefined =>
+    samples.find((sample) => sample.name === name && sample.labels['cache'] === cache)?.value
+  assert.ok(
+    (value('cache_entries', 'signalKeys') ?? 0) > 0 && (value('cache_entries', 'userDevices') ?? 0) >= 2,
+  )
+  assert.equal(value('tenant_bytes_max'), owner.usedBytes)
   const cachesOfTwo = owner.caches
   await restart(bench, first.instance)
   assert.equal(cacheBudget.topOwners(1)[0]?.caches, cachesOfTwo)

@@ -16,7 +16,7 @@ import {
   resolveLimits,
   type SignalKeyStoreWithTransaction,
 } from '@eclusa/baileys'
-import { BoundedCache } from '@eclusa/bounded-cache'
+import { BoundedCache, type CacheStats } from '@eclusa/bounded-cache'
 import { type ChatId, type Clock, EclusaError, MINUTE, SECOND, type Timer } from '@eclusa/kernel'
 import type { Statement } from '@eclusa/storage'
 import type { AuthStore } from '../../auth-store.ts'
@@ -280,6 +280,14 @@ class BaileysConnection implements EngineConnection {
   async logout(): Promise<void> {
     if (!this.#over) await this.#socket.logout().catch(() => {})
     await this.close()
+  }
+
+  cacheStats(): readonly CacheStats[] {
+    const own = [this.#keys.stats(), this.#journalled.stats()]
+    const devices = this.#devices?.stats()
+    const sockets = this.#socket.cacheStats()
+    if (devices === undefined) return [...sockets, ...own]
+    return [...sockets.filter(({ name }) => name !== devices.name), devices, ...own]
   }
 
   close(): Promise<void> {
