@@ -98,6 +98,15 @@ export function sessionMemory(options: {
       boundedBy: 'DEFAULT_CACHE_MAX_KEYS.LID_GLOBAL; in a budget of its own',
       source: 'two short strings and an entry of 104 B',
     },
+    {
+      owner: 'session',
+      name: 'LIDs of numbers as WhatsApp told them, for all sessions',
+      place: 'heap',
+      maxCount: 10_000,
+      bytesEach: 300,
+      boundedBy: 'DEFAULT_CACHE_MAX_KEYS.LID_GLOBAL, 1 h',
+      source: 'a key of 60 characters, a LID and 104 B for the entry; it is outside of the cache budget',
+    },
     cacheLine(
       'Signal keys',
       10_000,
