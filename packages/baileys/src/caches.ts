@@ -68,6 +68,9 @@ const WORTH: { readonly [Name in CacheName]: number } = {
 /** Numbers that WhatsApp has just said to have no LID. */
 const LID_ABSENT_LIMIT = { maxEntries: 1_000, ttlMs: 30_000 }
 
+/** Of sent messages kept for resends: a few images with thumbnails. What is not there, `getMessage` is asked for. */
+const MAX_RECENT_BYTES = 512 * 1024
+
 /** Caches that upstream touches on read, so that what is in use does not end. */
 const EXTENDED_ON_GET: ReadonlySet<CacheName> = new Set(['lidMapping', 'retryCounters'])
 
@@ -200,7 +203,9 @@ export class SocketCaches {
       worth: WORTH[name],
       extendOnGet: EXTENDED_ON_GET.has(name),
       ...(residencyMs === undefined ? {} : { minResidencyMs: residencyMs }),
-      ...(name === 'recentMessages' ? { onRemove: (key): void => this.#forgetRecent(key) } : {}),
+      ...(name === 'recentMessages'
+        ? { maxBytes: MAX_RECENT_BYTES, onRemove: (key): void => this.#forgetRecent(key) }
+        : {}),
       ...(this.#log.enabled && !ALWAYS_FULL.has(name)
         ? { onPressure: (event): void => logPressure(this.#log, event, this.#account) }
         : {}),

@@ -39,6 +39,8 @@ export function watchListeners(
   }
   watch(connection, 'the connection')
   watch(events, 'events')
+  // Node's own warning comes at 10, which a program with several parts has.
+  events.setMaxListeners(0)
   return () => ({ connection: total(connection), events: total(events), alarms: alarmed.size })
 }
 

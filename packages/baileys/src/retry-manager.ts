@@ -26,11 +26,15 @@ export function guardRetryManager(
         throw new Error(`Baileys' retry manager has no ${method} any more; this release cannot bound it`)
     }
     const add = manager.addRecentMessage.bind(manager)
+    const get = manager.getRecentMessage.bind(manager)
     manager.addRecentMessage = (to, id, message) => {
       // A reply that a listener sends while a message is handled has an id of its own.
-      if (currentStanza()?.attrs['id'] !== id) add(to, id, message)
+      if (currentStanza()?.attrs['id'] === id) return
+      add(to, id, message)
+      // Too large for the cache: then it must not stand in upstream's index either, which only evictions empty.
+      if (get(to, id) === undefined)
+        (Reflect.get(manager, 'messageKeyIndex') as Map<string, string>).delete(id)
     }
-    const get = manager.getRecentMessage.bind(manager)
     manager.getRecentMessage = (to, id) => {
       const found = get(to, id)
       return found === undefined || admit(limit, to, id) ? found : undefined

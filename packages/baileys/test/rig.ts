@@ -1,3 +1,4 @@
+import { type AddressInfo, createServer } from 'node:net'
 import type { TestContext } from 'node:test'
 import { until } from '@eclusa/kernel/test-kit'
 import { createSimulator, type NumberPhone, type Simulator, type SimulatorOptions } from '@eclusa/simulator'
@@ -59,6 +60,29 @@ export class Rows implements SignalKeyStore {
       }
     }
   }
+}
+
+/** A server that takes connections and says nothing, so that a socket stays as it was made. */
+export async function muteServer(t: TestContext): Promise<string> {
+  const server = createServer((socket) => socket.on('error', () => {}))
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  t.after(() => server.close())
+  return `ws://127.0.0.1:${(server.address() as AddressInfo).port}`
+}
+
+/** A socket of ours that never gets as far as a login, and has nothing of its own to tell. */
+export async function idleSocket(
+  t: TestContext,
+  config: Partial<BoundedSocketConfig> = {},
+): Promise<BoundedSocket> {
+  const socket = makeWASocket({
+    logger: silentLogger,
+    waWebSocketUrl: await muteServer(t),
+    ...config,
+    auth: { creds: initAuthCreds(), keys: new Rows() },
+  })
+  t.after(() => closeSocket(socket, { graceMs: 1 }))
+  return socket
 }
 
 export interface Account {
