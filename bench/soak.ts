@@ -185,7 +185,9 @@ function figures(run: SoakRun, inbound: ArrivalCounts): Record<string, unknown> 
       repeatsDropped: world.repeatsDropped,
       retriesAskedByClients: world.retriesAskedByClients,
       retriesAskedByPhones: world.retriesAskedByPhones,
+      violations: world.violations,
       problems: world.problems.slice(0, 5),
+      cpuSeconds: Math.round(world.cpuMicros / 1e6),
     },
   }
 }

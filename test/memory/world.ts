@@ -59,8 +59,11 @@ export interface WorldEnd {
   readonly retriesAskedByPhones: number
   readonly redeliveries: number
   readonly logins: number
-  readonly clean: boolean
+  /** What correct clients do not do, by kind; the last 1,000. */
+  readonly violations: Readonly<Record<string, number>>
   readonly problems: readonly string[]
+  /** User and system time of the world itself. */
+  readonly cpuMicros: number
 }
 
 const simulator = await createSimulator({ maxAccounts: 200_000, maxInbox: 16, maxTranscript: 16 })
@@ -184,8 +187,11 @@ class Traffic {
 
   async end(): Promise<WorldEnd> {
     this.#agent.destroy()
-    const { clean, problems } = await simulator.checkSettled(30_000)
+    const { problems } = await simulator.checkSettled(30_000)
     const { totals } = simulator
+    const { user, system } = process.cpuUsage()
+    const violations: Record<string, number> = {}
+    for (const { kind } of simulator.violations) violations[kind] = (violations[kind] ?? 0) + 1
     return {
       outbound: this.#check.result(),
       repeatsDropped: totals['repeatsDropped'] ?? 0,
@@ -193,8 +199,9 @@ class Traffic {
       retriesAskedByPhones: totals['retriesAskedByPhones'] ?? 0,
       redeliveries: totals['redeliveries'] ?? 0,
       logins: totals['logins'] ?? 0,
-      clean,
+      violations,
       problems: problems.slice(0, 20),
+      cpuMicros: user + system,
     }
   }
 
