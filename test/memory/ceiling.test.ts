@@ -43,7 +43,7 @@ function folderOf(t: TestContext): string {
 
 test('a ceiling under which the sessions do not fit is refused with what to set, and nothing was begun', async (t) => {
   const folder = folderOf(t)
-  const env = { ECLUSA_MEMORY_CEILING: '512MiB', ECLUSA_MAX_INSTANCES: '500' }
+  const env = { ECLUSA_MEMORY_CEILING: '768MiB', ECLUSA_MAX_INSTANCES: '500' }
   const { code, err } = await new Promise<{ code: number; err: string }>((resolve) => {
     execFile(process.execPath, [bin, 'start'], { env: environment(folder, env) }, (error, _, stderr) =>
       resolve({ code: Number(error?.code ?? 0), err: stderr }),
@@ -60,7 +60,7 @@ test('the same ceiling with "lower" starts with as many sessions as fit, in a he
   const gateway = await GatewayProcess.start(t, {
     whatsapp: NOWHERE,
     env: {
-      ECLUSA_MEMORY_CEILING: '512MiB',
+      ECLUSA_MEMORY_CEILING: '768MiB',
       ECLUSA_MAX_INSTANCES: '500',
       ECLUSA_MEMORY_WHEN_SHORT: 'lower',
     },

@@ -17,6 +17,7 @@ import {
   AuthStore,
   BaileysEngine,
   checkEngine,
+  holdHistories,
   InboundJournal,
   type SessionEvents,
   sessionMigrations,
@@ -134,7 +135,12 @@ export async function startApp(options: AppOptions): Promise<App> {
     const journal = new InboundJournal({ database, sealer, events, clock })
     const authStore = new AuthStore({ database, sealer, clock })
     const sessions = new SessionPool({
-      engine: new BaileysEngine({ store: authStore, clock, keepAliveMs: config.sessionKeepAliveMs }),
+      engine: new BaileysEngine({
+        store: authStore,
+        clock,
+        keepAliveMs: config.sessionKeepAliveMs,
+        maxHistoryBytes: limits.maxHistoryBytes,
+      }),
       url: config.whatsappUrl,
       ackTimeoutMs: config.sessionAckTimeoutMs,
       maxStarting: limits.maxStarting,
@@ -223,7 +229,7 @@ export async function startApp(options: AppOptions): Promise<App> {
       },
       valves: {
         setCacheShare: (share) => resized(caches, Math.max(1, Math.floor(plan.cacheBytes * share))),
-        holdHistory: () => {},
+        holdHistory: holdHistories,
         holdMedia: () => {},
         holdStarts: (held) => (held ? sessions.holdStarts() : sessions.letStartsGo()),
       },
@@ -232,7 +238,11 @@ export async function startApp(options: AppOptions): Promise<App> {
       clock,
       log,
     })
-    stops.add('the governor of memory', 0.1 * SECOND, () => governor.stop())
+    stops.add('the governor of memory', 0.1 * SECOND, async () => {
+      await governor.stop()
+      // It is the process that is held, not this gateway.
+      holdHistories(false)
+    })
     await governor.start()
 
     // Life: the demo, or the numbers of before. Which server it is must be settled before anybody can start a session.

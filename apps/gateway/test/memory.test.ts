@@ -98,7 +98,7 @@ async function eventsOf(gateway: TestGateway, type: string): Promise<string> {
 }
 
 test('bodies that are never finished hold no more memory than is planned: others are told to try again', async (t) => {
-  const small = { bytes: 520 * MIB, source: 'machine' } as const
+  const small = { bytes: 700 * MIB, source: 'machine' } as const
   const gateway = await startGateway(t, { ECLUSA_MEMORY_CEILING: '100%' }, { machine: small })
   const id = await newInstance(gateway)
   const url = new URL(`${gateway.app.url}/v1/instances/${id}/messages`)

@@ -5,8 +5,8 @@ import type { HistoryAnswer, HistoryNext, HistoryRefusal, HistoryTask } from './
 /** Inflated bytes of one history notification. */
 export const MAX_INFLATED_BYTES: number = 64 * 1024 * 1024
 /** Objects of a batch and the protobuf classes; inflated bytes are outside of the heap. */
-const THREAD_HEAP_MB = 128
-const THREAD_YOUNG_MB = 16
+const THREAD_HEAP_MB = 64
+const THREAD_YOUNG_MB = 8
 /** The thread ends when it has had nothing to do for this long: it costs some 30 MB. */
 const IDLE_MS = 10_000
 const NEXT: HistoryNext = { kind: 'next' }
@@ -44,6 +44,7 @@ class HistoryReader {
   #idleTimer: NodeJS.Timeout | undefined
   #turn: Promise<void> = Promise.resolve()
   #waiting = 0
+  #held: PromiseWithResolvers<void> | undefined
 
   /** @throws HistoryError */
   async read(job: HistoryJob): Promise<void> {
@@ -58,7 +59,28 @@ class HistoryReader {
     }
   }
 
+  /** While held no history is begun; the one that is being read goes on. */
+  hold(held: boolean): void {
+    if (held) {
+      this.#held ??= Promise.withResolvers<void>()
+    } else {
+      this.#held?.resolve()
+      this.#held = undefined
+    }
+  }
+
+  async #untilLetGo(signal: AbortSignal): Promise<void> {
+    while (this.#held !== undefined && !signal.aborted) {
+      const { promise: aborted, resolve } = Promise.withResolvers<void>()
+      const onAbort = (): void => resolve()
+      signal.addEventListener('abort', onAbort, { once: true })
+      await Promise.race([this.#held.promise, aborted])
+      signal.removeEventListener('abort', onAbort)
+    }
+  }
+
   async #readNow(job: HistoryJob): Promise<void> {
+    await this.#untilLetGo(job.signal)
     if (job.signal.aborted) throw stopped()
     const { bytes, mediaKey } = await job.load()
     clearTimeout(this.#idleTimer)
@@ -131,6 +153,11 @@ class HistoryReader {
 
 /** One for the process. */
 export const historyReader: HistoryReader = new HistoryReader()
+
+/** For a process that is short of memory: whether histories of all sockets wait before they are read. */
+export function holdHistories(held: boolean): void {
+  historyReader.hold(held)
+}
 
 function isWhole(bytes: Uint8Array): bytes is Uint8Array<ArrayBuffer> {
   return bytes.buffer instanceof ArrayBuffer && bytes.byteLength === bytes.buffer.byteLength

@@ -13,7 +13,7 @@ import type { EventBufferGuard } from './event-buffer.ts'
 import { HistoryError, type HistoryFailure, historyReader, MAX_INFLATED_BYTES } from './history-reader.ts'
 import type { HistoryRows, HistoryToken } from './history-scan.ts'
 
-/** Compressed; a history chunk of WhatsApp has a few MB. */
+/** Compressed, and never more than it may inflate to; a history chunk of WhatsApp has a few MB. */
 const MAX_COMPRESSED_BYTES = 32 * 1024 * 1024
 /** Longest wait for one history file. */
 const DOWNLOAD_DEADLINE_MS = 60_000
@@ -191,7 +191,8 @@ export class SocketHistory {
     if (!directPath || !mediaKey) throw new HistoryError('damaged', 'the notification names no file')
     const url = `https://${await this.#mediaHost()}${directPath}`
     try {
-      return { bytes: await download(url, this.#fetchOptions, this.#stop.signal), mediaKey }
+      const maxBytes = Math.min(MAX_COMPRESSED_BYTES, this.#options.maxInflatedBytes ?? MAX_INFLATED_BYTES)
+      return { bytes: await download(url, this.#fetchOptions, this.#stop.signal, maxBytes), mediaKey }
     } catch (cause) {
       if (cause instanceof HistoryError) throw cause
       throw new HistoryError('not-found', cause instanceof Error ? cause.message : String(cause))
@@ -213,17 +214,21 @@ function hasContent({ initialHistBootstrapInlinePayload, directPath }: Notificat
 }
 
 /** The file whole, up to the limit. @throws HistoryError too-large; whatever fetch throws */
-async function download(url: string, options: RequestInit, stop: AbortSignal): Promise<Uint8Array> {
+async function download(
+  url: string,
+  options: RequestInit,
+  stop: AbortSignal,
+  maxBytes: number,
+): Promise<Uint8Array> {
   const signal = AbortSignal.any([stop, AbortSignal.timeout(DOWNLOAD_DEADLINE_MS)])
   const response = await fetch(url, { ...options, signal })
   if (!response.ok || response.body === null) throw new Error(`the media host answered ${response.status}`)
-  // bounded by: MAX_COMPRESSED_BYTES
+  // bounded by: maxBytes
   const parts: Uint8Array[] = []
   let bytes = 0
   for await (const part of response.body) {
     bytes += part.byteLength
-    if (bytes > MAX_COMPRESSED_BYTES)
-      throw new HistoryError('too-large', `the file has more than ${MAX_COMPRESSED_BYTES} bytes`)
+    if (bytes > maxBytes) throw new HistoryError('too-large', `the file has more than ${maxBytes} bytes`)
     parts.push(part)
   }
   const whole = new Uint8Array(bytes)

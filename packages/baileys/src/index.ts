@@ -30,7 +30,7 @@ export { checkEngine, KNOWN_ENGINE, readInstalledEngine, type EnginePackage } fr
 export { type CloseOptions, closeSocket } from './close-socket.ts'
 export { DEFAULT_EVENT_BUFFER, type EventBufferLimits, type EventBufferStats } from './event-buffer.ts'
 export type { HistoryOptions, HistoryStats } from './history.ts'
-export { type HistoryFailure } from './history-reader.ts'
+export { type HistoryFailure, holdHistories } from './history-reader.ts'
 export {
   boundedKeys,
   type BoundedKeyStore,

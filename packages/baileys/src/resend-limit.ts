@@ -1,4 +1,4 @@
-import { BoundedCache } from '@eclusa/bounded-cache'
+import { BoundedCache, type CacheOwner } from '@eclusa/bounded-cache'
 
 /** Repeated resends a peer may cause in a minute; each costs a query for its session. */
 const MAX_REPEATS = 10
@@ -19,8 +19,9 @@ export class ResendLimit {
   readonly #repeats: BoundedCache<{ count: number }>
   #refused = 0
 
-  constructor(now: (() => number) | undefined) {
-    const clocked = now === undefined ? {} : { now }
+  /** `owner` pays for what is remembered. */
+  constructor(now: (() => number) | undefined, owner: CacheOwner | undefined) {
+    const clocked = { ...(now === undefined ? {} : { now }), ...(owner === undefined ? {} : { owner }) }
     this.#asked = new BoundedCache({
       name: 'resendsAsked',
       maxEntries: MAX_MESSAGES,

@@ -80,7 +80,7 @@ export class SocketGuard {
     this.#options = options
     this.#config = config
     this.#log = config.logger ?? DEFAULT_CONNECTION_CONFIG.logger
-    this.#resends = new ResendLimit(options.now)
+    this.#resends = new ResendLimit(options.now, options.cacheOwner)
     this.#history = new SocketHistory(options.history ?? {}, this.#log)
     this.#keys = isBoundedKeyStore(config.auth.keys)
       ? undefined

@@ -14,7 +14,7 @@ export type {
 } from './engine.ts'
 export { BaileysEngine } from './engines/baileys/baileys-engine.ts'
 export { isLoopback, trustsWhatsApp } from './engines/baileys/trust.ts'
-export { checkEngine, type MetricSample, socketCacheMetrics } from '@eclusa/baileys'
+export { checkEngine, holdHistories, type MetricSample, socketCacheMetrics } from '@eclusa/baileys'
 export { sessionErrors } from './errors.ts'
 export { InboundJournal, type JournalEntry } from './inbound-journal-store.ts'
 export {

@@ -1,6 +1,11 @@
 import { KIB, type MemoryLine, MIB } from '@eclusa/kernel'
 import { MAX_HELD_BY_ALL, MAX_HELD_WHEN_FULL } from './engines/baileys/stanza-gate.ts'
 
+/** Events that Baileys holds back in each connection: of few use here, where messages are taken as they are decrypted. */
+export const EVENT_BUFFER = { maxItems: 200, maxBytes: 128 * KIB }
+/** Largest inflated history; one is read at a time in the whole process. */
+export const MAX_HISTORY_BYTES: number = 64 * MIB
+
 /**
  * What sessions hold in memory at most. `cacheLimits` are the caps of one session's caches: their bytes come out of
  * the one budget, whatever the caps would allow.
@@ -8,6 +13,8 @@ import { MAX_HELD_BY_ALL, MAX_HELD_WHEN_FULL } from './engines/baileys/stanza-ga
 export function sessionMemory(options: {
   /** Sessions that may log in at the same time. */
   readonly maxStarting: number
+  /** Largest history that is read, inflated. */
+  readonly maxHistoryBytes: number
 }): readonly MemoryLine[] {
   return [
     {
@@ -91,12 +98,61 @@ export function sessionMemory(options: {
     },
     {
       owner: 'session',
-      name: 'LIDs of numbers, shared by all sessions',
+      name: 'events held back, and one more',
       place: 'heap',
-      maxCount: 10_000,
-      bytesEach: 340,
-      boundedBy: 'DEFAULT_CACHE_MAX_KEYS.LID_GLOBAL; in a budget of its own',
-      source: 'two short strings and an entry of 104 B',
+      perSession: true,
+      maxCount: 2,
+      bytesEach: EVENT_BUFFER.maxBytes,
+      boundedBy: 'EVENT_BUFFER.maxBytes',
+      source: 'the limit itself; an event with the longest text is as large',
+    },
+    {
+      owner: 'session',
+      name: 'notifications and calls inside Baileys',
+      place: 'heap',
+      perSession: true,
+      maxCount: 500,
+      bytesEach: 768,
+      boundedBy: 'PAUSE_ABOVE of the stanza flow, then the connection is not read',
+      source: 'a tag and about ten attributes, and the promise that waits',
+    },
+    {
+      owner: 'session',
+      name: 'undecryptable messages asked of the own phone',
+      place: 'heap',
+      perSession: true,
+      maxCount: 1000,
+      bytesEach: 300,
+      boundedBy: 'MAX_PHONE_REQUESTS, 3 s each',
+      source: 'a timer and a key',
+    },
+    {
+      owner: 'session',
+      name: 'sessions moved from number to LID',
+      place: 'heap',
+      perSession: true,
+      maxCount: 1000,
+      bytesEach: 584,
+      boundedBy: 'MAX_MIGRATIONS',
+      source: 'measured 584 B: an entry of lru-cache with its timer',
+    },
+    {
+      owner: 'session',
+      name: 'the history being read: compressed twice, inflated twice',
+      place: 'outside',
+      maxCount: 4,
+      bytesEach: options.maxHistoryBytes,
+      boundedBy: 'maxHistoryBytes; one at a time in the process',
+      source: 'the limit itself; a compressed one is never larger',
+    },
+    {
+      owner: 'session',
+      name: 'the thread that reads histories',
+      place: 'outside',
+      maxCount: 1,
+      bytesEach: 96 * MIB,
+      boundedBy: 'THREAD_HEAP_MB, THREAD_YOUNG_MB; it ends after 10 s without work',
+      source: '72 MiB of heap and young generation, and the code of a thread',
     },
     {
       owner: 'session',
@@ -147,6 +203,13 @@ export function sessionMemory(options: {
     cacheLine('counters of retries', 2_000, 270, 'DEFAULT_CACHE_LIMITS.retryCounters, 15 min', 'a number'),
     cacheLine('sessions made anew', 2_000, 270, 'DEFAULT_CACHE_LIMITS.sessionRecreation, 2 h', 'an instant'),
     cacheLine('base keys of retries', 256, 300, 'DEFAULT_CACHE_LIMITS.baseKeys, 15 min', '33 bytes'),
+    cacheLine(
+      'requests to send again',
+      6_000,
+      230,
+      'MAX_MESSAGES and MAX_PEERS of the resend limit, 10 min',
+      'two ids',
+    ),
     cacheLine('messages journalled a moment ago', 1_000, 270, 'RECENTLY_JOURNALLED, 5 min', 'a key'),
     cacheLine(
       'contacts (reserved: nothing keeps them yet)',

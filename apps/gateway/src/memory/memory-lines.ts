@@ -1,6 +1,6 @@
 import { KIB, type MemoryLine, MIB } from '@eclusa/kernel'
 import { defaultDispatcherLimits, type DispatcherLimits, queueMemory } from '@eclusa/queue'
-import { sessionMemory } from '@eclusa/session/memory'
+import { MAX_HISTORY_BYTES, sessionMemory } from '@eclusa/session/memory'
 import { DEFAULT_PAGE_CACHE_BYTES, storageMemory } from '@eclusa/storage'
 import type { Config } from '../config.ts'
 import { defaultHttpLimits, type HttpLimits } from '../http/limits.ts'
@@ -20,6 +20,8 @@ export interface GatewayLimits {
   readonly semiSpaceBytes: number
   /** Sessions that may log in at the same time. */
   readonly maxStarting: number
+  /** Largest history that is read, inflated. */
+  readonly maxHistoryBytes: number
 }
 
 /** Where memory is not scarce. Semi-spaces of 8 MiB leave 10 MB less RSS than V8's 16 on an idle gateway. */
@@ -31,6 +33,7 @@ export function usualLimits(config: Config, ceilingBytes: number): GatewayLimits
     storageThreadBytes: 64 * MIB,
     semiSpaceBytes: 8 * MIB,
     maxStarting: config.sessionMaxStarting,
+    maxHistoryBytes: MAX_HISTORY_BYTES,
   }
 }
 
@@ -51,6 +54,7 @@ export function smallLimits(config: Config, ceilingBytes: number): GatewayLimits
     storageThreadBytes: 32 * MIB,
     semiSpaceBytes: 4 * MIB,
     maxStarting: Math.min(2, config.sessionMaxStarting),
+    maxHistoryBytes: 8 * MIB,
   }
 }
 
@@ -60,7 +64,7 @@ function pageCacheOf({ memoryPageCache }: Config, ceilingBytes: number): number 
 
 /** Every bounded structure of the process, package by package. */
 export function memoryLines(config: Config, limits: GatewayLimits): readonly MemoryLine[] {
-  const { queue, http, pageCacheBytes, storageThreadBytes, maxStarting } = limits
+  const { queue, http, pageCacheBytes, storageThreadBytes, maxStarting, maxHistoryBytes } = limits
   return [
     ...processMemory(config),
     ...storageMemory({
@@ -69,7 +73,7 @@ export function memoryLines(config: Config, limits: GatewayLimits): readonly Mem
       maxWaiting: queue.maxLanes + http.maxConnections,
     }),
     ...queueMemory(queue),
-    ...sessionMemory({ maxStarting }),
+    ...sessionMemory({ maxStarting, maxHistoryBytes }),
     ...httpMemory(http, config.eventsMaxStreams),
   ]
 }

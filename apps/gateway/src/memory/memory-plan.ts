@@ -51,9 +51,9 @@ const HEAP_HEADROOM = 1.3
 const ALLOCATOR_SLACK = 0.1
 /** More caches than this were not worth their collection pauses in the measured floods. */
 export const MAX_CACHE_BYTES: number = 256 * MIB
-/** The least that keeps sessions from reading everything from disk: 200 active contacts need 300 kB. */
+/** The least that keeps sessions from reading everything from disk: 200 active contacts of one need 300 kB. */
 const MIN_CACHE_BYTES = 8 * MIB
-const MIN_CACHE_BYTES_PER_SESSION = 64 * KIB
+const MIN_CACHE_BYTES_PER_SESSION = 256 * KIB
 /** Divides the ceiling. Pure. */
 export function planMemory(options: PlanOptions): MemoryPlan {
   const { ceilingBytes, sessions: sessionsAsked } = options

@@ -29,6 +29,7 @@ import { DeviceLists, usersOf } from './device-lists.ts'
 import { type OwnJids, readEnvelope, translateInbound } from './inbound.ts'
 import { toWhatsApp } from './outbound.ts'
 import { readReceipt } from './receipts.ts'
+import { EVENT_BUFFER } from '../../memory.ts'
 import { SignalKeys } from './signal-keys.ts'
 import { gateStanzas } from './stanza-gate.ts'
 import { mendTransactions } from './transactions.ts'
@@ -52,6 +53,7 @@ export class BaileysEngine implements Engine {
   readonly #clock: Clock
   readonly #keepAliveMs: number
   readonly #cacheLimits: CacheLimitsOptions | undefined
+  readonly #maxHistoryBytes: number | undefined
 
   /** `keepAliveMs`: between two pings; a server silent for 5 s more is given up (408). Default 30,000, Baileys' own. */
   constructor(options: {
@@ -60,7 +62,10 @@ export class BaileysEngine implements Engine {
     readonly keepAliveMs?: number
     /** Other limits than Baileys' caches have by default, for each connection. */
     readonly cacheLimits?: CacheLimitsOptions
+    /** Largest history that is read, inflated. Default 64 MiB. */
+    readonly maxHistoryBytes?: number
   }) {
+    this.#maxHistoryBytes = options.maxHistoryBytes
     this.#cacheLimits = options.cacheLimits
     this.#store = options.store
     this.#clock = options.clock
@@ -80,6 +85,7 @@ export class BaileysEngine implements Engine {
       clock: this.#clock,
       keepAliveMs: this.#keepAliveMs,
       cacheLimits: this.#cacheLimits,
+      maxHistoryBytes: this.#maxHistoryBytes,
     })
   }
 }
@@ -90,6 +96,7 @@ interface ConnectionOptions extends EngineOptions {
   readonly clock: Clock
   readonly keepAliveMs: number
   readonly cacheLimits: CacheLimitsOptions | undefined
+  readonly maxHistoryBytes: number | undefined
 }
 
 interface AckWaiter {
@@ -148,6 +155,8 @@ class BaileysConnection implements EngineConnection {
       markOnlineOnConnect: false,
       syncFullHistory: false,
       keepAliveIntervalMs: options.keepAliveMs,
+      eventBuffer: EVENT_BUFFER,
+      history: { maxInflatedBytes: options.maxHistoryBytes },
       defaultQueryTimeoutMs: QUERY_TIMEOUT_MS,
       // Upstream's ten tries three seconds apart would hold up every message of the instance for half a minute.
       transactionOpts: { maxCommitRetries: 1, delayBetweenTriesMs: 200 },
