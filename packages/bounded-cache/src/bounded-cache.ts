@@ -12,12 +12,12 @@ import {
   LAST_USE,
   LRU_NEWER,
   LRU_OLDER,
-  moveAfter,
   NONE,
   ownerAt,
   setExpiresAt,
   setField,
   takeSlot,
+  useSlot,
   valueAt,
 } from './slab.ts'
 
@@ -85,6 +85,11 @@ export interface CacheStats {
 const MAX_CHARGE = 2 ** 31 - 1
 const KEY_BYTES = 16
 const OVERFLOW_SHARE = 0.1
+/**
+ * An end so far away is held against the time of the last tick, a second ago. Only a loop that was held up for longer
+ * than this shows an entry after its end, and only until it goes on.
+ */
+const FAR_END_MS = 10_000
 const MIN_OVERFLOW = 64
 
 let machineExpiry: Expiry | undefined
@@ -112,6 +117,7 @@ export class BoundedCache<Value> {
   readonly #maxBytes: number
   readonly #maxEntryBytes: number
   readonly #residencyMs: number
+  readonly #extendOnGet: boolean
   readonly #handle: Evictable
   readonly #gauge: PressureGauge | undefined
   // bounded by: maxEntries, and a tenth more while entries are resident
@@ -139,6 +145,7 @@ export class BoundedCache<Value> {
     this.#maxBytes = options.maxBytes ?? Infinity
     this.#maxEntryBytes = Math.min(this.#maxBytes, MAX_CHARGE)
     this.#residencyMs = options.minResidencyMs ?? 0
+    this.#extendOnGet = options.extendOnGet === true
     this.#gauge = options.onPressure === undefined ? undefined : new PressureGauge()
     const worth = options.worth ?? 1
     this.#handle = {
@@ -156,17 +163,18 @@ export class BoundedCache<Value> {
       this.#misses++
       return undefined
     }
-    const now = this.#now()
     const expiresAt = getExpiresAt(slot)
+    const now = this.#nowFor(expiresAt)
     if (expiresAt <= now) {
       this.#misses++
       this.#expire(slot)
       return undefined
     }
     this.#hits++
-    this.#touch(slot)
-    setField(slot, LAST_USE, seconds(now))
-    if (this.#options.extendOnGet === true && expiresAt !== Infinity) {
+    const oldest = useSlot(slot, this.#newest, seconds(now))
+    if (oldest !== NONE) this.#oldest = oldest
+    this.#newest = slot
+    if (this.#extendOnGet && expiresAt !== Infinity) {
       this.#schedule(slot, now + this.#options.ttlMs)
     }
     return valueAt(slot) as Value
@@ -406,17 +414,16 @@ export class BoundedCache<Value> {
     return NONE
   }
 
+  /** The time, as exact as a read of an entry with this end needs it. */
+  #nowFor(expiresAt: number): number {
+    const { lately } = this.#expiry
+    return expiresAt - lately > FAR_END_MS && this.#residencyMs === 0 ? lately : this.#now()
+  }
+
   #schedule(slot: number, expiresAt: number): void {
     this.#expiry.remove(slot)
     setExpiresAt(slot, expiresAt)
     this.#expiry.add(slot, expiresAt)
-  }
-
-  #touch(slot: number): void {
-    if (slot === this.#newest) return
-    const oldest = moveAfter(slot, this.#newest)
-    if (oldest !== NONE) this.#oldest = oldest
-    this.#newest = slot
   }
 
   #unlink(slot: number): void {

@@ -9,8 +9,8 @@ const TICK_MS = 1_000
 const SLICE_MS = 2
 /** Entries freed between two looks at the clock. */
 const ENTRIES_PER_LOOK = 64
-/** Buckets looked at in one pass: a clock that jumped by days has many empty ones. */
-const TICKS_PER_LOOK = 4_096
+/** Seconds whose buckets stand in a ring of 16 KB; more than an hour, so that hardly any life is longer. */
+const NEAR = 4_096
 
 /**
  * Frees what is past its life without being touched. Entries stand in buckets by the second of their end; each second
@@ -21,9 +21,13 @@ export class Expiry {
   readonly #now: () => number
   readonly #setTimer: SetTimer | null
   readonly #expire: (slot: number) => void
-  // bounded by: entries that are timed; an empty bucket is deleted. Second → first entry.
-  readonly #buckets = new Map<number, number>()
+  /** The first entry of each of the next NEAR seconds, by the second modulo NEAR; made with the first entry. */
+  #near: Int32Array | null = null
+  // bounded by: entries with a later end; an empty bucket is deleted. Second → first entry.
+  readonly #far = new Map<number, number>()
   #timer: { cancel(): void } | null = null
+  /** What the clock said at the last tick; NaN while nothing ticks. Old by a second, or by as long as the loop was held up. */
+  #lately = NaN
   /** The last second whose bucket was emptied. */
   #cursor: number
   #timed = 0
@@ -44,6 +48,14 @@ export class Expiry {
     return this.#timed
   }
 
+  /**
+   * The time for somebody to whom a few seconds are nothing, because asking the clock costs as much as the rest of a
+   * read. NaN when that is not known: then the clock must be asked.
+   */
+  get lately(): number {
+    return this.#lately
+  }
+
   add(slot: number, expiresAt: number): void {
     if (expiresAt === Infinity) {
       setField(slot, DUE_TICK, NONE)
@@ -51,12 +63,11 @@ export class Expiry {
     }
     // The bucket after the entry's own second; never one that was emptied already (a clock that jumped back).
     const tick = Math.min(Math.max(this.#second(expiresAt) + 1, this.#cursor + 1), MAX_TICK)
-    const first = this.#buckets.get(tick) ?? NONE
+    const first = this.#swapFirst(tick, slot)
     setField(slot, DUE_TICK, tick)
     setField(slot, DUE_PREVIOUS, NONE)
     setField(slot, DUE_NEXT, first)
     if (first !== NONE) setField(first, DUE_PREVIOUS, slot)
-    this.#buckets.set(tick, slot)
     this.#timed++
     if (this.#timer === null) this.#arm(TICK_MS)
   }
@@ -68,8 +79,9 @@ export class Expiry {
     const next = getField(slot, DUE_NEXT)
     if (next !== NONE) setField(next, DUE_PREVIOUS, previous)
     if (previous !== NONE) setField(previous, DUE_NEXT, next)
-    else if (next !== NONE) this.#buckets.set(tick, next)
-    else this.#buckets.delete(tick)
+    else if (this.#near?.[tick & (NEAR - 1)] === slot) this.#near[tick & (NEAR - 1)] = next
+    else if (next !== NONE) this.#far.set(tick, next)
+    else this.#far.delete(tick)
     setField(slot, DUE_TICK, NONE)
     this.#timed--
   }
@@ -83,39 +95,61 @@ export class Expiry {
     const due = this.#second(this.#now())
     const startedAt = performance.now()
     let freed = 0
-    let looked = 0
-    const isOver = (): boolean => performance.now() - startedAt >= maxMs
     for (const tick of this.#dueTicks(due)) {
-      for (let slot = this.#buckets.get(tick); slot !== undefined; slot = this.#buckets.get(tick)) {
+      for (let slot = this.#firstOf(tick); slot !== NONE; slot = this.#firstOf(tick)) {
         this.#expire(slot)
-        if (++freed % ENTRIES_PER_LOOK === 0 && isOver()) return true
+        if (++freed % ENTRIES_PER_LOOK === 0 && performance.now() - startedAt >= maxMs) return true
       }
-      this.#cursor = tick
-      if (++looked % TICKS_PER_LOOK === 0 && isOver()) return true
     }
     this.#cursor = Math.max(this.#cursor, due)
     return false
   }
 
-  /** The seconds to look at, in order. After a leap of the clock these are the buckets there are, not all seconds. */
-  *#dueTicks(due: number): Generator<number> {
-    if (due - this.#cursor > TICKS_PER_LOOK && this.#buckets.size < (due - this.#cursor) / 16) {
-      yield* [...this.#buckets.keys()].filter((tick) => tick <= due).sort((a, b) => a - b)
-      return
+  /** The seconds to look at: those of the ring, then the later ones that have a bucket, which only a leap of the clock reaches. */
+  *#dueTicks(due: number): Iterable<number> {
+    const begin = this.#cursor
+    for (let tick = begin + 1; tick <= Math.min(due, begin + NEAR); tick++) {
+      yield tick
+      // What was in the ring for this second is gone, so another may take its place.
+      this.#cursor = tick
     }
-    for (let tick = this.#cursor + 1; tick <= due; tick++) yield tick
+    if (due <= begin + NEAR) return
+    for (const tick of this.#far.keys()) if (tick <= due) yield tick
+  }
+
+  #firstOf(tick: number): number {
+    const near = this.#near?.[tick & (NEAR - 1)] ?? NONE
+    if (near !== NONE && getField(near, DUE_TICK) === tick) return near
+    return this.#far.get(tick) ?? NONE
+  }
+
+  /** Puts a slot at the head of a bucket; returns what stood there. */
+  #swapFirst(tick: number, slot: number): number {
+    this.#near ??= new Int32Array(NEAR).fill(NONE)
+    if (tick <= this.#cursor + NEAR) {
+      const index = tick & (NEAR - 1)
+      const first = this.#near[index] as number
+      this.#near[index] = slot
+      return first
+    }
+    const first = this.#far.get(tick) ?? NONE
+    this.#far.set(tick, slot)
+    return first
   }
 
   /** Ends the timer. Entries stay; they end when they are touched. */
   dispose(): void {
     this.#timer?.cancel()
     this.#timer = null
+    this.#lately = NaN
   }
 
   #arm(delayMs: number): void {
     if (this.#setTimer === null) return
+    if (delayMs > 0) this.#lately = this.#now()
     this.#timer = this.#setTimer(delayMs, () => {
       this.#timer = null
+      this.#lately = NaN
       const more = this.run(SLICE_MS)
       if (this.#timed > 0 && this.#timer === null) this.#arm(more ? 0 : TICK_MS)
     })

@@ -137,19 +137,23 @@ export function ownerAt(slot: number): unknown {
 }
 
 /**
- * Takes `slot` out of its place in a list and puts it after `newest`, another one: what every read does, so in one go.
- * Returns the new oldest when `slot` was the oldest, else NONE.
+ * What every read does, in one go: notes the second of the use, and takes `slot` out of its place in the list and puts
+ * it after `newest`. Returns the new oldest when `slot` was the oldest of several, else NONE.
  */
-export function moveAfter(slot: number, newest: number): number {
+export function useSlot(slot: number, newest: number, second: number): number {
+  const line = slot & LINE_MASK
   const { integers } = chunkOf(slot)
-  const older = integers[at(LRU_OLDER, slot)] as number
-  const newer = integers[at(LRU_NEWER, slot)] as number
-  chunkOf(newer).integers[at(LRU_OLDER, newer)] = older
-  if (older !== NONE) chunkOf(older).integers[at(LRU_NEWER, older)] = newer
-  integers[at(LRU_OLDER, slot)] = newest
-  integers[at(LRU_NEWER, slot)] = NONE
-  chunkOf(newest).integers[at(LRU_NEWER, newest)] = slot
-  return older === NONE ? newer : NONE
+  integers[(LAST_USE << CHUNK_BITS) | line] = second
+  if (slot === newest) return NONE
+  const older = integers[(LRU_OLDER << CHUNK_BITS) | line] as number
+  const newer = integers[(LRU_NEWER << CHUNK_BITS) | line] as number
+  integers[(LRU_OLDER << CHUNK_BITS) | line] = newest
+  integers[(LRU_NEWER << CHUNK_BITS) | line] = NONE
+  setField(newer, LRU_OLDER, older)
+  setField(newest, LRU_NEWER, slot)
+  if (older === NONE) return newer
+  setField(older, LRU_NEWER, newer)
+  return NONE
 }
 
 /** Bytes the slab holds now: what the tests of "really frees memory" look at. */
