@@ -4,14 +4,15 @@ import type { HistoryAnswer, HistoryNext, HistoryRefusal, HistoryTask } from './
 
 /** Inflated bytes of one history notification. */
 export const MAX_INFLATED_BYTES: number = 64 * 1024 * 1024
-/** Objects of a batch and the protobuf classes; inflated bytes are outside of the heap. */
-const THREAD_HEAP_MB = 64
-const THREAD_YOUNG_MB = 8
+/** Objects of a batch and the protobuf classes; the bytes of a history are outside of the heap. */
+const THREAD_HEAP_MB = 40
+const THREAD_YOUNG_MB = 4
 /** The thread ends when it has had nothing to do for this long: it costs some 30 MB. */
 const IDLE_MS = 10_000
 const NEXT: HistoryNext = { kind: 'next' }
-/** Histories that wait for their turn in this process. */
+/** Histories that wait for their turn in this process, and the bytes that came with them. */
 const MAX_WAITING = 1_000
+const MAX_WAITING_BYTES = 8 * 1024 * 1024
 
 /** Why a history was not, or not wholly, read. */
 export type HistoryFailure = HistoryRefusal | 'not-found' | 'busy' | 'stopped' | 'thread-died'
@@ -29,7 +30,10 @@ interface HistoryJob {
   /** Called when it is this history's turn, so that only one at a time is in memory. */
   readonly load: () => Promise<{ readonly bytes: Uint8Array; readonly mediaKey: Uint8Array | undefined }>
   readonly syncType: number
+  readonly rows: boolean
   readonly maxInflatedBytes: number
+  /** In memory while it waits: a history that came within its notification. */
+  readonly waitingBytes: number
   /** The next batch is read when this has resolved. */
   readonly take: (rows: HistoryRows, last: boolean) => Promise<void>
   readonly signal: AbortSignal
@@ -44,28 +48,34 @@ class HistoryReader {
   #idleTimer: NodeJS.Timeout | undefined
   #turn: Promise<void> = Promise.resolve()
   #waiting = 0
+  #waitingBytes = 0
   #held: PromiseWithResolvers<void> | undefined
+
+  /** While it is held no further history is begun. */
+  hold(held: boolean): void {
+    if (held) {
+      this.#held ??= Promise.withResolvers()
+      return
+    }
+    this.#held?.resolve()
+    this.#held = undefined
+  }
 
   /** @throws HistoryError */
   async read(job: HistoryJob): Promise<void> {
-    if (this.#waiting >= MAX_WAITING) throw new HistoryError('busy', `${MAX_WAITING} histories wait already`)
+    const { waitingBytes } = job
+    const isFull = this.#waiting > 0 && this.#waitingBytes + waitingBytes > MAX_WAITING_BYTES
+    if (isFull || this.#waiting >= MAX_WAITING)
+      throw new HistoryError('busy', 'too many histories wait already')
     this.#waiting += 1
+    this.#waitingBytes += waitingBytes
     const mine = this.#turn.then(() => this.#readNow(job))
     this.#turn = mine.catch(() => {})
     try {
       await mine
     } finally {
       this.#waiting -= 1
-    }
-  }
-
-  /** While held no history is begun; the one that is being read goes on. */
-  hold(held: boolean): void {
-    if (held) {
-      this.#held ??= Promise.withResolvers<void>()
-    } else {
-      this.#held?.resolve()
-      this.#held = undefined
+      this.#waitingBytes -= waitingBytes
     }
   }
 
@@ -91,6 +101,7 @@ class HistoryReader {
         bytes,
         mediaKey,
         syncType: job.syncType,
+        rows: job.rows,
         maxInflatedBytes: job.maxInflatedBytes,
       })
     } catch (error) {
@@ -154,7 +165,7 @@ class HistoryReader {
 /** One for the process. */
 export const historyReader: HistoryReader = new HistoryReader()
 
-/** For a process that is short of memory: whether histories of all sockets wait before they are read. */
+/** Lets histories wait, or go on, in this process: for times when memory is scarce. */
 export function holdHistories(held: boolean): void {
   historyReader.hold(held)
 }

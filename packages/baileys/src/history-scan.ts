@@ -1,8 +1,9 @@
 import { proto } from 'baileys/WAProto/index.js'
 
 /*
- * Reads a history without ever holding it as objects: the outer two layers of the protobuf are walked by hand, so that
- * one message at a time is decoded. Upstream decodes all of it at once, into 1.5 to 6 times its inflated size.
+ * Reads a history without ever holding it: the outer layer of the protobuf is walked while it is inflated, one
+ * conversation at a time, and that message by message. Upstream inflates all of it, joins the parts, and decodes them
+ * at once into 1.5 to 6 times their size.
  */
 
 /** Rows of one batch: plain objects that share no memory with the history they were read from. */
@@ -42,32 +43,44 @@ const HISTORY = { conversations: 2, pushnames: 7, pastParticipants: 12, lidMappi
 const CONVERSATION_MESSAGES = 2
 const MESSAGE_OF_ENTRY = 1
 
+/** A conversation, with everything in it, or any other field of a history. */
+const MAX_FIELD_BYTES: number = 8 * 1024 * 1024
+const FIRST_CAPACITY = 256 * 1024
+
+/** The history, or one conversation of it, is larger than is read. */
+export class TooLargeError extends Error {}
+
 /**
  * Hands the rows of an inflated history to `give`, a batch at a time, and waits for it each time.
- * @throws RangeError or Error where the bytes are no history; what was given before stays given
+ * @throws TooLargeError; RangeError or Error where the bytes are no history; what was given before stays given
  */
 export async function readHistory(
-  bytes: Uint8Array,
-  syncType: number,
+  inflated: AsyncIterable<Uint8Array>,
+  options: {
+    readonly syncType: number
+    readonly maxBytes: number
+    /** Whether chats, contacts and messages are wanted, beside LIDs and tokens. */
+    readonly rows: boolean
+  },
   give: (rows: HistoryRows, last: boolean) => Promise<void>,
 ): Promise<void> {
-  const batch = new Batch(give)
-  for (const field of fieldsOf(bytes)) {
-    if (field.wire !== 2) continue
-    const part = bytes.subarray(field.start, field.end)
-    switch (field.number) {
+  const { syncType, maxBytes, rows } = options
+  const batch = new Batch(give, rows)
+  for await (const { number, wire, value: part } of topFields(inflated, maxBytes)) {
+    if (wire !== 2) continue
+    switch (number) {
       case HISTORY.conversations:
         if (WITH_CHATS.has(syncType)) await readConversation(part, batch)
         break
       case HISTORY.pushnames:
         if (syncType === PUSH_NAME) {
           const { id, pushname } = proto.Pushname.decode(part)
-          await batch.add('contacts', { id, notify: pushname }, field.end - field.start)
+          await batch.add('contacts', { id, notify: pushname }, part.byteLength)
         }
         break
       case HISTORY.lidMappings: {
         const { lidJid, pnJid } = proto.PhoneNumberToLIDMapping.decode(part)
-        if (lidJid && pnJid) await batch.add('lids', { lid: lidJid, pn: pnJid }, field.end - field.start)
+        if (lidJid && pnJid) await batch.add('lids', { lid: lidJid, pn: pnJid }, part.byteLength)
         break
       }
       default:
@@ -92,7 +105,9 @@ async function readConversation(bytes: Uint8Array, batch: Batch): Promise<void> 
   let pn = isLid(id) ? (decoded.pnJid ?? undefined) : id
   let newest: Row | undefined
   let received: unknown
-  for (const entry of messages) {
+  // Of a chat under a LID that does not say its number, a message of ours does.
+  const wanted = batch.wantsRows || pn === undefined ? messages : []
+  for (const entry of wanted) {
     const message = messageOf(entry)
     if (message === undefined) continue
     newest ??= message
@@ -167,12 +182,15 @@ function isNumber(jid: string): boolean {
 
 class Batch {
   readonly #give: (rows: HistoryRows, last: boolean) => Promise<void>
+  /** Whether chats, contacts and messages are wanted. */
+  readonly wantsRows: boolean
   #rows: HistoryRows = emptyRows()
   #count = 0
   #bytes = 0
 
-  constructor(give: (rows: HistoryRows, last: boolean) => Promise<void>) {
+  constructor(give: (rows: HistoryRows, last: boolean) => Promise<void>, wantsRows: boolean) {
     this.#give = give
+    this.wantsRows = wantsRows
   }
 
   async add<Kind extends keyof HistoryRows>(
@@ -180,6 +198,7 @@ class Batch {
     row: HistoryRows[Kind][number],
     bytes: number,
   ): Promise<void> {
+    if (!this.wantsRows && kind !== 'lids' && kind !== 'tokens') return
     ;(this.#rows[kind] as (typeof row)[]).push(row)
     this.#count += 1
     this.#bytes += bytes
@@ -200,6 +219,43 @@ function emptyRows(): HistoryRows {
   return { chats: [], contacts: [], messages: [], lids: [], tokens: [] }
 }
 
+/** The fields of a message that comes in parts; a value is a view that holds until the next one is asked for. */
+async function* topFields(
+  parts: AsyncIterable<Uint8Array>,
+  maxBytes: number,
+): AsyncGenerator<{ readonly number: number; readonly wire: number; readonly value: Uint8Array }> {
+  let buffer = Buffer.allocUnsafeSlow(FIRST_CAPACITY)
+  let length = 0
+  let total = 0
+  for await (const part of parts) {
+    total += part.byteLength
+    if (total > maxBytes) throw new TooLargeError(`it inflates to more than ${maxBytes} bytes`)
+    if (length + part.byteLength > buffer.byteLength) {
+      const doubled = Math.min(2 * buffer.byteLength, MAX_FIELD_BYTES)
+      const larger = Buffer.allocUnsafeSlow(Math.max(doubled, length + part.byteLength))
+      buffer.copy(larger, 0, 0, length)
+      buffer = larger
+    }
+    buffer.set(part, length)
+    length += part.byteLength
+    let at = 0
+    for (;;) {
+      const field = fieldAt(buffer.subarray(0, length), at)
+      if (field === undefined || field.end > length) {
+        // Its length is known before it has come: what is too long is not waited for.
+        if (field !== undefined && field.end - field.from > MAX_FIELD_BYTES)
+          throw new TooLargeError(`a conversation has more than ${MAX_FIELD_BYTES} bytes`)
+        break
+      }
+      yield { number: field.number, wire: field.wire, value: buffer.subarray(field.start, field.end) }
+      at = field.end
+    }
+    buffer.copyWithin(0, at, length)
+    length -= at
+  }
+  if (length > 0) throw new RangeError('the history ends within a field')
+}
+
 interface Field {
   readonly number: number
   readonly wire: number
@@ -211,43 +267,47 @@ interface Field {
 
 /** The fields of a protobuf message, undecoded. @throws RangeError where it is none */
 function* fieldsOf(bytes: Uint8Array): Generator<Field> {
-  let at = 0
-  const varint = (): number => {
+  for (let at = 0; at < bytes.length;) {
+    const field = fieldAt(bytes, at)
+    if (field === undefined || field.end > bytes.length)
+      throw new RangeError('the history ends within a field')
+    yield field
+    at = field.end
+  }
+}
+
+/** The field that begins at `from`; its end may lie beyond `bytes`. Undefined when even its head does. */
+function fieldAt(bytes: Uint8Array, from: number): Field | undefined {
+  let at = from
+  const varint = (): number | undefined => {
     let value = 0
-    for (let shift = 1; ; shift *= 128) {
+    for (let place = 0; place < 10; place++) {
       const byte = bytes[at++]
-      if (byte === undefined || shift > 2 ** 63) throw new RangeError('the history ends within a number')
-      value += (byte & 127) * shift
+      if (byte === undefined) return undefined
+      value += (byte & 127) * 128 ** place
       if (byte < 128) return value
     }
+    throw new RangeError('the history holds a number of more than ten bytes')
   }
-  while (at < bytes.length) {
-    const from = at
-    const tag = varint()
-    const wire = tag % 8
-    const number = Math.floor(tag / 8)
-    let start = at
-    switch (wire) {
-      case 0:
-        varint()
-        break
-      case 1:
-        at += 8
-        break
-      case 2: {
-        const length = varint()
-        start = at
-        at += length
-        break
-      }
-      case 5:
-        at += 4
-        break
-      default:
-        throw new RangeError(`the history holds a field of type ${wire}, which there is not`)
+  const tag = varint()
+  if (tag === undefined) return undefined
+  const wire = tag % 8
+  const number = Math.floor(tag / 8)
+  if (number === 0) throw new RangeError('the history holds a field without a number')
+  const start = at
+  switch (wire) {
+    case 0:
+      return varint() === undefined ? undefined : { number, wire, from, start, end: at }
+    case 1:
+      return { number, wire, from, start, end: at + 8 }
+    case 2: {
+      const length = varint()
+      return length === undefined ? undefined : { number, wire, from, start: at, end: at + length }
     }
-    if (number === 0 || at > bytes.length) throw new RangeError('the history ends within a field')
-    yield { number, wire, from, start, end: at }
+    case 5:
+      return { number, wire, from, start, end: at + 4 }
+    default:
+      throw new RangeError(`the history holds a field of type ${wire}, which there is not`)
   }
 }
 

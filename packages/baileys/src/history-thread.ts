@@ -1,7 +1,8 @@
 import { createDecipheriv, createHmac, hkdfSync, timingSafeEqual } from 'node:crypto'
 import { parentPort } from 'node:worker_threads'
-import { inflateSync } from 'node:zlib'
-import { type HistoryRows, readHistory } from './history-scan.ts'
+import { pipeline, Readable, type Transform } from 'node:stream'
+import { createInflate } from 'node:zlib'
+import { type HistoryRows, readHistory, TooLargeError } from './history-scan.ts'
 
 /** A history to read, as it came: its bytes are ours now. */
 export interface HistoryTask {
@@ -10,6 +11,7 @@ export interface HistoryTask {
   /** Of an encrypted file. */
   readonly mediaKey: Uint8Array | undefined
   readonly syncType: number
+  readonly rows: boolean
   /** Inflated bytes; more are refused. */
   readonly maxInflatedBytes: number
 }
@@ -27,6 +29,7 @@ export type HistoryAnswer =
 export type HistoryRefusal = 'too-large' | 'damaged'
 
 const MAC_BYTES = 10
+const CHUNK_BYTES = 64 * 1024
 
 let next: (() => void) | undefined
 
@@ -36,14 +39,14 @@ port?.on('message', (message: HistoryTask | HistoryNext) => {
   else void read(message)
 })
 
-async function read({ bytes, mediaKey, syncType, maxInflatedBytes }: HistoryTask): Promise<void> {
+async function read({ bytes, mediaKey, syncType, rows, maxInflatedBytes }: HistoryTask): Promise<void> {
   try {
-    const compressed = mediaKey === undefined ? bytes : open(bytes, mediaKey)
-    const inflated = inflateSync(compressed, { maxOutputLength: maxInflatedBytes })
-    await readHistory(inflated, syncType, give)
+    const steps: Transform[] = [createInflate({ chunkSize: CHUNK_BYTES })]
+    if (mediaKey !== undefined) steps.unshift(opener(bytes, mediaKey))
+    const body = mediaKey === undefined ? bytes : bytes.subarray(0, -MAC_BYTES)
+    await readHistory(through(body, steps), { syncType, rows, maxBytes: maxInflatedBytes }, give)
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? error.code : undefined
-    const reason: HistoryRefusal = code === 'ERR_BUFFER_TOO_LARGE' ? 'too-large' : 'damaged'
+    const reason: HistoryRefusal = error instanceof TooLargeError ? 'too-large' : 'damaged'
     tell({ kind: 'refused', reason, message: error instanceof Error ? error.message : String(error) })
   }
 }
@@ -60,14 +63,27 @@ function tell(answer: HistoryAnswer): void {
   port?.postMessage(answer)
 }
 
+/** What comes out of the last step, as it is asked for: nothing runs ahead of the reader. */
+function through(bytes: Uint8Array, steps: readonly Transform[]): AsyncIterable<Uint8Array> {
+  const [first, ...rest] = [Readable.from(slices(bytes), { objectMode: false }), ...steps]
+  const last = rest.at(-1)
+  if (first === undefined || last === undefined) throw new RangeError('no step to go through')
+  // Its error also comes out of the last step, where the reader sees it.
+  pipeline([first, ...rest], () => {})
+  return last as AsyncIterable<Uint8Array>
+}
+
+function* slices(bytes: Uint8Array): Generator<Uint8Array> {
+  for (let at = 0; at < bytes.byteLength; at += CHUNK_BYTES) yield bytes.subarray(at, at + CHUNK_BYTES)
+}
+
 /** WhatsApp's file encryption: AES-CBC, then the first 10 bytes of a MAC over IV and ciphertext. @throws RangeError */
-function open(file: Uint8Array, mediaKey: Uint8Array): Buffer {
+function opener(file: Uint8Array, mediaKey: Uint8Array): Transform {
   const keys = Buffer.from(hkdfSync('sha256', mediaKey, Buffer.alloc(32), 'WhatsApp History Keys', 112))
   const [iv, cipherKey, macKey] = [keys.subarray(0, 16), keys.subarray(16, 48), keys.subarray(48, 80)]
   const body = file.subarray(0, -MAC_BYTES)
   const mac = createHmac('sha256', macKey).update(iv).update(body).digest().subarray(0, MAC_BYTES)
   if (file.byteLength <= MAC_BYTES || !timingSafeEqual(mac, file.subarray(-MAC_BYTES)))
     throw new RangeError('the MAC of the file is wrong')
-  const decipher = createDecipheriv('aes-256-cbc', cipherKey, iv)
-  return Buffer.concat([decipher.update(body), decipher.final()])
+  return createDecipheriv('aes-256-cbc', cipherKey, iv)
 }

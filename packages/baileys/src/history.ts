@@ -14,7 +14,7 @@ import { HistoryError, type HistoryFailure, historyReader, MAX_INFLATED_BYTES } 
 import type { HistoryRows, HistoryToken } from './history-scan.ts'
 
 /** Compressed, and never more than it may inflate to; a history chunk of WhatsApp has a few MB. */
-const MAX_COMPRESSED_BYTES = 32 * 1024 * 1024
+const MAX_COMPRESSED_BYTES = 8 * 1024 * 1024
 /** Longest wait for one history file. */
 const DOWNLOAD_DEADLINE_MS = 60_000
 const DEFAULT_MEDIA_HOST = 'mmg.whatsapp.net'
@@ -131,6 +131,8 @@ export class SocketHistory {
       await historyReader.read({
         load: () => this.#load(notification),
         syncType,
+        rows: this.#options.rows !== false,
+        waitingBytes: notification.initialHistBootstrapInlinePayload?.length ?? 0,
         maxInflatedBytes: this.#options.maxInflatedBytes ?? MAX_INFLATED_BYTES,
         signal: this.#stop.signal,
         take: (rows, last) => this.#tell(rows, last, event),
@@ -223,21 +225,25 @@ async function download(
   const signal = AbortSignal.any([stop, AbortSignal.timeout(DOWNLOAD_DEADLINE_MS)])
   const response = await fetch(url, { ...options, signal })
   if (!response.ok || response.body === null) throw new Error(`the media host answered ${response.status}`)
-  // bounded by: maxBytes
-  const parts: Uint8Array[] = []
+  const announced = Number(response.headers.get('content-length') ?? 0)
+  if (announced > maxBytes) throw tooLarge(maxBytes)
+  let file = new Uint8Array(announced > 0 ? announced : 64 * 1024)
   let bytes = 0
   for await (const part of response.body) {
+    if (bytes + part.byteLength > maxBytes) throw tooLarge(maxBytes)
+    if (bytes + part.byteLength > file.byteLength) {
+      const larger = new Uint8Array(Math.max(2 * file.byteLength, bytes + part.byteLength))
+      larger.set(file.subarray(0, bytes))
+      file = larger
+    }
+    file.set(part, bytes)
     bytes += part.byteLength
-    if (bytes > maxBytes) throw new HistoryError('too-large', `the file has more than ${maxBytes} bytes`)
-    parts.push(part)
   }
-  const whole = new Uint8Array(bytes)
-  let at = 0
-  for (const part of parts) {
-    whole.set(part, at)
-    at += part.byteLength
-  }
-  return whole
+  return bytes === file.byteLength ? file : file.slice(0, bytes)
+}
+
+function tooLarge(maxBytes: number): HistoryError {
+  return new HistoryError('too-large', `the file has more than ${maxBytes} bytes`)
 }
 
 /** Newer tokens replace older ones, and the index of tokens learns of new chats. */

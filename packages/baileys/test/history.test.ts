@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { setDefaultCACertificates, getCACertificates } from 'node:tls'
 import { until } from '@eclusa/kernel/test-kit'
 import { historyChat, historyMessageId, type Simulator } from '@eclusa/simulator'
-import type { BaileysEventMap, BoundedSocket } from '../src/index.ts'
+import { type BaileysEventMap, type BoundedSocket, holdHistories } from '../src/index.ts'
 import { makeRig } from './rig.ts'
 
 type HistoryEvent = BaileysEventMap['messaging-history.set']
@@ -118,4 +118,17 @@ test('credentials remember 20 histories, not all there ever were', async (t) => 
   for (let i = 0; i < 25; i++) await client.phone.sendHistory({ chats: 1, messagesPerChat: 1 })
   await until(() => client.socket.socketStats().history.read >= 26, 'all histories')
   assert.equal(client.creds.processedHistoryMessages.length, 20)
+})
+
+test('while histories are held none is begun, and afterwards none is missing', async (t) => {
+  const rig = await makeRig(t)
+  const client = await rig.account()
+  await until(() => client.socket.socketStats().history.read >= 1, 'the empty one of the link')
+  t.after(() => holdHistories(false))
+  holdHistories(true)
+  await client.phone.sendHistory({ chats: 2, messagesPerChat: 2 })
+  await rig.sim.settled()
+  assert.equal(client.socket.socketStats().history.rows, 0)
+  holdHistories(false)
+  await until(() => client.socket.socketStats().history.read >= 2, 'the history')
 })

@@ -54,7 +54,7 @@ export function smallLimits(config: Config, ceilingBytes: number): GatewayLimits
     storageThreadBytes: 32 * MIB,
     semiSpaceBytes: 4 * MIB,
     maxStarting: Math.min(2, config.sessionMaxStarting),
-    maxHistoryBytes: 8 * MIB,
+    maxHistoryBytes: MAX_HISTORY_BYTES,
   }
 }
 

@@ -154,9 +154,10 @@ class BaileysConnection implements EngineConnection {
       emitOwnEvents: false,
       markOnlineOnConnect: false,
       syncFullHistory: false,
+      // Nobody here listens to old messages; LIDs and trusted-contact tokens are taken from them.
+      history: { maxInflatedBytes: options.maxHistoryBytes, rows: false },
       keepAliveIntervalMs: options.keepAliveMs,
       eventBuffer: EVENT_BUFFER,
-      history: { maxInflatedBytes: options.maxHistoryBytes },
       defaultQueryTimeoutMs: QUERY_TIMEOUT_MS,
       // Upstream's ten tries three seconds apart would hold up every message of the instance for half a minute.
       transactionOpts: { maxCommitRetries: 1, delayBetweenTriesMs: 200 },
