@@ -28,6 +28,11 @@ const FENCES: readonly { readonly what: RegExp; readonly only: RegExp; readonly 
     rule: 'Baileys is known to one package, one folder and one file',
   },
   {
+    what: /from 'pg'/,
+    only: /^packages\/storage\/src\/postgres-connection\.ts/,
+    rule: 'pg is known to one file',
+  },
+  {
     what: /process\.env\b/,
     only: /^apps\/gateway\/src\/(config\.ts|cli\/)/,
     rule: 'the environment is read in config.ts',

@@ -141,8 +141,17 @@ export class OutboundStore {
     this.#clock = options.clock
   }
 
-  /** The greatest seq ever given out; 0 for a new database. */
+  /**
+   * Where this process counts on from: no seq greater than this was ever given out. On SQLite the greatest one, on
+   * PostgreSQL the start of a range that is nobody else's; 0 for a new database.
+   */
   async lastSeq(): Promise<number> {
+    if (this.#database.dialect === 'postgres') {
+      const [range] = await this.#database.write([
+        { sql: `select nextval('"OutboundSeqRange"') as seq`, params: [] },
+      ])
+      return range?.rows[0]?.['seq'] as number
+    }
     const [row] = await this.#database.read(
       `select max(
          coalesce((select seq from sqlite_sequence where name = 'MessageQueueItem'), 0),

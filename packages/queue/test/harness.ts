@@ -107,20 +107,24 @@ export class ScriptedSender implements MessageSender, ChatContext {
 
 /** The real database, with writes that fail when the test says so. */
 class FailingDatabase implements Database {
-  readonly dialect = 'sqlite'
   readonly #inner: Database
   readonly #fails: (sql: string) => boolean
+
+  get dialect(): Database['dialect'] {
+    return this.#inner.dialect
+  }
 
   constructor(inner: Database, fails: (sql: string) => boolean) {
     this.#inner = inner
     this.#fails = fails
   }
 
-  write(statements: Parameters<Database['write']>[0]): ReturnType<Database['write']> {
+  write(...parameters: Parameters<Database['write']>): ReturnType<Database['write']> {
+    const [statements] = parameters
     if (statements.some(({ sql }) => this.#fails(sql))) {
       return Promise.reject(sessionError('STORAGE_FULL', 'later', 'no'))
     }
-    return this.#inner.write(statements)
+    return this.#inner.write(...parameters)
   }
 
   read(...parameters: Parameters<Database['read']>): ReturnType<Database['read']> {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { testEachDatabase as test } from '@eclusa/storage/test-kit'
 import { type ChatId, EclusaError, type MessageId } from '@eclusa/kernel'
 import fc from 'fast-check'
 import { type Harness, type Outcome, sessionError, startQueue } from './harness.ts'

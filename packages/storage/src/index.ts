@@ -1,6 +1,15 @@
-export type { Database, DatabaseStats, Row, SqlValue, Statement, StatementResult } from './database.ts'
+export type {
+  Database,
+  DatabaseStats,
+  Row,
+  SqlValue,
+  Statement,
+  StatementResult,
+  WriteOptions,
+} from './database.ts'
 export { storageErrors } from './errors.ts'
 export { EventLog, type LoggedEvent, type NewEvent } from './event-log-store.ts'
 export { loadMigrations, type Migration } from './migrate.ts'
+export { type DatabaseOptions, openDatabase } from './open.ts'
 export { AesSealer, openSealer, type Sealer } from './sealer.ts'
-export { openDatabase, storageMigrations, type SqliteOptions } from './sqlite.ts'
+export { storageMigrations } from './storage-migrations.ts'
