@@ -14,6 +14,7 @@ import {
   type Sealer,
   type Statement,
   storageErrors,
+  type WriteOptions,
 } from '@eclusa/storage'
 import type { RowStatus } from './counts.ts'
 import type {
@@ -227,7 +228,7 @@ export class OutboundStore {
     ]
     const { idempotency } = row
     if (idempotency === null) {
-      await this.#database.write(unit)
+      await this.#database.write(unit, chatOf(identity))
       return null
     }
     unit.unshift({
@@ -238,7 +239,7 @@ export class OutboundStore {
     })
     for (;;) {
       try {
-        await this.#database.write(unit)
+        await this.#database.write(unit, chatOf(identity))
         return null
       } catch (error) {
         if (!isConflict(error)) throw error
@@ -266,18 +267,21 @@ export class OutboundStore {
    */
   async claim(instance: InstanceId, chat: ChatId, sendNow: boolean): Promise<Claimed | undefined> {
     const now = this.#clock.now()
-    const [result] = await this.#database.write([
-      {
-        sql: `update "MessageQueueItem" set status = 'PROCESSING', "retryAt" = null, "updatedAt" = ?,
+    const [result] = await this.#database.write(
+      [
+        {
+          sql: `update "MessageQueueItem" set status = 'PROCESSING', "retryAt" = null, "updatedAt" = ?,
               "sentAt" = coalesce(?, "sentAt"), attempts = attempts + ?
               where seq = (select seq from "MessageQueueItem"
                 where instance = ? and chat = ? and priority < 9 order by priority, seq limit 1)
               and ("retryAt" is null or "retryAt" <= ?)
               returning ${IDENTITY}, priority, payload, attempts, "maxRetries", "sentAt",
                 "receiptDeliveredAt", "receiptReadAt"`,
-        params: [toSqlTime(now), sendNow ? now : null, sendNow ? 1 : 0, instance, chat, now],
-      },
-    ])
+          params: [toSqlTime(now), sendNow ? now : null, sendNow ? 1 : 0, instance, chat, now],
+        },
+      ],
+      chatOf({ instance, chat }),
+    )
     const row = result?.rows[0]
     if (row === undefined) return undefined
     const identity = identityOf(row)
@@ -342,21 +346,24 @@ export class OutboundStore {
     const { sentAt, status, events } = how
     const row = 'from "MessageQueueItem" where seq = ? and status = ?'
     try {
-      const results = await this.#database.write([
-        {
-          sql: `insert into "OutboundTombstone" (${TOMBSTONE_COLUMNS})
+      const results = await this.#database.write(
+        [
+          {
+            sql: `insert into "OutboundTombstone" (${TOMBSTONE_COLUMNS})
                 select seq, tenant, instance, chat, "waMessageId",
                   case when "receiptReadAt" is not null then 'READ'
                     when "receiptDeliveredAt" is not null then 'DELIVERED' else 'SENT' end,
                   ?, ?, coalesce("receiptDeliveredAt", "receiptReadAt"), "receiptReadAt", null, null, ? ${row}`,
-          params: [identity.acceptedAt, sentAt, this.#clock.now(), seq, status],
-          mustChange: 1,
-        },
-        this.#keepContent(identity, sentAt),
-        { sql: `delete ${row}`, params: [seq, status], mustChange: 1 },
-        ...events.map((event) => this.#log(event)),
-        { sql: HEAD, params: [instance, chat] },
-      ])
+            params: [identity.acceptedAt, sentAt, this.#clock.now(), seq, status],
+            mustChange: 1,
+          },
+          this.#keepContent(identity, sentAt),
+          { sql: `delete ${row}`, params: [seq, status], mustChange: 1 },
+          ...events.map((event) => this.#log(event)),
+          { sql: HEAD, params: [instance, chat] },
+        ],
+        chatOf(identity),
+      )
       const next = results.at(-1)?.rows[0]
       return { next: next === undefined ? undefined : headOf(next) }
     } catch (error) {
@@ -382,23 +389,26 @@ export class OutboundStore {
     const { failure, status, mayBeDelivered, event } = how
     const { seq, acceptedAt } = identity
     const now = this.#clock.now()
-    const failed = await this.#unlessConflict([
-      {
-        sql: `update "MessageQueueItem" set status = 'FAILED', priority = ${FAILED_PRIORITY}, "errorCode" = ?,
+    const failed = await this.#unlessConflict(
+      [
+        {
+          sql: `update "MessageQueueItem" set status = 'FAILED', priority = ${FAILED_PRIORITY}, "errorCode" = ?,
               error = ?, "retryAt" = null, "updatedAt" = ? where seq = ? and status = ?
               and "receiptDeliveredAt" is null and "receiptReadAt" is null`,
-        params: [failure.code, failure.message, toSqlTime(now), seq, status],
-        mustChange: 1,
-      },
-      {
-        sql: `insert into "OutboundTombstone" (${TOMBSTONE_COLUMNS})
+          params: [failure.code, failure.message, toSqlTime(now), seq, status],
+          mustChange: 1,
+        },
+        {
+          sql: `insert into "OutboundTombstone" (${TOMBSTONE_COLUMNS})
               select seq, tenant, instance, chat, "waMessageId", 'FAILED', ?, null, null, null, ?, ?, ?
               from "MessageQueueItem" where seq = ?`,
-        params: [acceptedAt, failure.code, failure.message, now, seq],
-      },
-      ...(mayBeDelivered ? [this.#keepContent(identity, now)] : []),
-      this.#log(event),
-    ])
+          params: [acceptedAt, failure.code, failure.message, now, seq],
+        },
+        ...(mayBeDelivered ? [this.#keepContent(identity, now)] : []),
+        this.#log(event),
+      ],
+      chatOf(identity),
+    )
     if (failed) return { kind: 'failed' }
     const [row] = await this.#database.read(
       `select "receiptDeliveredAt", "receiptReadAt" from "MessageQueueItem" where seq = ? and status = ?
@@ -418,17 +428,20 @@ export class OutboundStore {
     const { seq, acceptedAt } = identity
     const row = `from "MessageQueueItem" where seq = ? and "sentAt" is null and status <> 'FAILED'`
     try {
-      const [, deleted] = await this.#database.write([
-        {
-          sql: `insert into "OutboundTombstone" (${TOMBSTONE_COLUMNS})
+      const [, deleted] = await this.#database.write(
+        [
+          {
+            sql: `insert into "OutboundTombstone" (${TOMBSTONE_COLUMNS})
                 select seq, tenant, instance, chat, "waMessageId", 'CANCELLED', ?, null, null, null, null, null, ?
                 ${row}`,
-          params: [acceptedAt, this.#clock.now(), seq],
-          mustChange: 1,
-        },
-        { sql: `delete ${row} returning status`, params: [seq], mustChange: 1 },
-        this.#log(event),
-      ])
+            params: [acceptedAt, this.#clock.now(), seq],
+            mustChange: 1,
+          },
+          { sql: `delete ${row} returning status`, params: [seq], mustChange: 1 },
+          this.#log(event),
+        ],
+        chatOf(identity),
+      )
       return deleted?.rows[0]?.['status'] as RowStatus
     } catch (error) {
       if (isConflict(error)) return false
@@ -478,15 +491,18 @@ export class OutboundStore {
     },
     events: readonly DurableEvent[],
   ): Promise<boolean> {
-    return this.#unlessConflict([
-      {
-        sql: `update "OutboundTombstone" set state = ?, delivered_at = ?, read_at = ?, changed_at = ?
+    return this.#unlessConflict(
+      [
+        {
+          sql: `update "OutboundTombstone" set state = ?, delivered_at = ?, read_at = ?, changed_at = ?
               where seq = ? and state = ?`,
-        params: [after.state, after.deliveredAt, after.readAt, this.#clock.now(), before.seq, before.state],
-        mustChange: 1,
-      },
-      ...events.map((event) => this.#log(event)),
-    ])
+          params: [after.state, after.deliveredAt, after.readAt, this.#clock.now(), before.seq, before.state],
+          mustChange: 1,
+        },
+        ...events.map((event) => this.#log(event)),
+      ],
+      chatOf(before),
+    )
   }
 
   /** A receipt that came before the acknowledgement was processed; false when the row is gone. */
@@ -675,9 +691,9 @@ export class OutboundStore {
     }
   }
 
-  async #unlessConflict(statements: readonly Statement[]): Promise<boolean> {
+  async #unlessConflict(statements: readonly Statement[], options?: WriteOptions): Promise<boolean> {
     try {
-      await this.#database.write(statements)
+      await this.#database.write(statements, options)
       return true
     } catch (error) {
       if (isConflict(error)) return false
@@ -694,6 +710,11 @@ const TIMES = {
   SentMessage: { acceptedAt: 'accepted_at', changedAt: 'sent_at' },
   IdempotencyKey: { acceptedAt: 'created_at', changedAt: 'created_at' },
 } as const
+
+/** A unit that reads and changes nothing but messages of one chat. */
+function chatOf({ instance, chat }: Pick<OutboundIdentity, 'instance' | 'chat'>): WriteOptions {
+  return { instance, rows: `outbound|${instance}|${chat}` }
+}
 
 type MessageRef = Pick<OutboundIdentity, 'instance' | 'waMessageId'>
 

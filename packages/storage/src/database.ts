@@ -29,6 +29,13 @@ export interface WriteOptions {
    * instance: on PostgreSQL its lease row is checked and held `FOR SHARE` in the same transaction.
    */
   readonly instance?: InstanceId
+  /**
+   * A name for the rows the unit reads and changes, when it touches no others and no unit with another name touches
+   * them: a chat of an instance, the keys of an instance. Units with different names may then be run side by side, the
+   * same statement of many as one. Adding to the event log does not count. Default: the unit may touch anything, and
+   * runs strictly between the one called before it and the one called after it.
+   */
+  readonly rows?: string
 }
 
 /** Counters since the database was opened, and what waits now. */

@@ -38,10 +38,11 @@ export class StatementRefused extends Error {
   }
 }
 
-interface Prepared {
+export interface Prepared {
   readonly name: string
+  /** OIDs of its parameters' types, as the server understood them. */
+  readonly parameterTypes: readonly number[]
   readonly columns: readonly Column[]
-  readonly returnsRows: boolean
 }
 
 interface Column {
@@ -58,7 +59,7 @@ interface Wire {
   execute(message: null): void
   close(message: { type: 'S'; name: string }): void
   sync(): void
-  once(event: 'parameterDescription', listener: (message: { dataTypeIDs: number[] }) => void): void
+  on(event: 'parameterDescription', listener: (message: { dataTypeIDs: number[] }) => void): void
 }
 
 /** What `pg` calls on a query it was given; the names are its own. */
@@ -80,6 +81,8 @@ export class PostgresConnection {
   // Names to forget with the next pipeline. bounded by: the texts of one pipeline
   #closing: string[] = []
   #nameCount = 0
+  // bounded by: one statement
+  #lastParameterTypes: readonly number[] = []
   #lost: ConnectionLost | null = null
   #onLost: (() => void) | null = null
 
@@ -87,6 +90,7 @@ export class PostgresConnection {
     this.#client = client
     client.on('error', (error) => this.#lose(error))
     client.on('end', () => this.#lose(new Error('the connection ended')))
+    this.#wire.on('parameterDescription', ({ dataTypeIDs }) => (this.#lastParameterTypes = dataTypeIDs))
   }
 
   /** @throws what `pg` throws when the server cannot be reached, refuses the login, or has no such database */
@@ -170,8 +174,13 @@ export class PostgresConnection {
   }
 
   /** Prepares a text if that was not done before; a pipeline does so by itself. */
-  async prepare(sql: string): Promise<void> {
-    if (this.#known(sql) === undefined) await this.#prepare(sql)
+  async prepare(sql: string): Promise<Prepared> {
+    return this.#prepared.get(sql) ?? (await this.#prepare(sql))
+  }
+
+  /** What `prepare` gave before; undefined when it has not, or not lately. */
+  prepared(sql: string): Prepared | undefined {
+    return this.#prepared.get(sql)
   }
 
   /** Says goodbye to the server. */
@@ -184,9 +193,12 @@ export class PostgresConnection {
 
   /** Without a goodbye: for a connection that does not answer any more. */
   destroy(reason = 'the connection was given up'): void {
-    const wire = (this.#client as unknown as { readonly connection: Wire }).connection
-    wire.stream.destroy()
+    this.#wire.stream.destroy()
     this.#lose(new Error(reason))
+  }
+
+  get #wire(): Wire {
+    return (this.#client as unknown as { readonly connection: Wire }).connection
   }
 
   #known(sql: string): Prepared | undefined {
@@ -201,7 +213,7 @@ export class PostgresConnection {
     const name = `s${++this.#nameCount}`
     const text = numbered(sql)
     const columns = await this.#submit<readonly Column[]>((settle) => new Preparation(name, text, settle))
-    const prepared: Prepared = { name, columns, returnsRows: columns.length > 0 }
+    const prepared: Prepared = { name, columns, parameterTypes: this.#lastParameterTypes }
     this.#prepared.set(sql, prepared)
     return prepared
   }

@@ -1,12 +1,47 @@
 import { EclusaError } from '@eclusa/kernel'
 import type { Statement, StatementResult } from './database.ts'
 import { storageErrors } from './errors.ts'
+import { type BatchForm, batchForm, planSteps, shareOut, type Step } from './postgres-batch.ts'
 import {
   ConnectionLost,
   type PostgresConnection,
   type PostgresRefusal,
   StatementRefused,
 } from './postgres-connection.ts'
+
+/** Texts whose forms are known. Everything hot in Eclusa is about 60 texts. */
+const MAX_FORMS = 256
+
+/** The forms for many of the statements met so far. */
+export class BatchForms {
+  // null for a text that has none. bounded by: MAX_FORMS; what comes then stays single
+  readonly #forms = new Map<string, BatchForm | null>()
+
+  of(sql: string): BatchForm | null {
+    return this.#forms.get(sql) ?? null
+  }
+
+  /**
+   * The statements must be prepared. A form the server does not understand is none.
+   * @throws ConnectionLost
+   */
+  async learn(connection: PostgresConnection, statements: readonly Statement[]): Promise<void> {
+    for (const { sql } of statements) {
+      let form = this.#forms.get(sql)
+      if (form === undefined) {
+        if (this.#forms.size >= MAX_FORMS) continue
+        form = batchForm(sql, (await connection.prepare(sql)).parameterTypes)
+      } else if (form === null || connection.prepared(form.sql) !== undefined) continue
+      try {
+        if (form !== null) await connection.prepare(form.sql)
+      } catch (error) {
+        if (!(error instanceof StatementRefused)) throw error
+        form = null
+      }
+      this.#forms.set(sql, form)
+    }
+  }
+}
 
 /** What a unit may need: that this process owns the instance, under the epoch in which the unit was called. */
 export interface Fence {
@@ -18,6 +53,8 @@ export interface Fence {
 export interface FlushUnit {
   readonly statements: readonly Statement[]
   readonly fence: Fence | null
+  /** The name of the only rows it touches; null for any. */
+  readonly rows: string | null
 }
 
 export type UnitOutcome = readonly StatementResult[] | EclusaError
@@ -49,8 +86,8 @@ const SERIALIZATION_FAILURE = '40001'
 /**
  * The units of one commit, in order, each of which succeeds or fails by itself.
  *
- * All go in one pipeline, without savepoints: nearly always all succeed. When one fails, the transaction starts anew
- * and goes on in steps behind a savepoint, which begin small and double while all goes well: what came before the
+ * All go in one pipeline, without savepoints, the same statement of many units as one where their rows are apart:
+ * nearly always all succeed. When one fails, the transaction starts anew, each unit by itself, and goes on in steps behind a savepoint, which begin small and double while all goes well: what came before the
  * failing unit is run again, the unit itself is left out. The commit is a round trip of its own, because only the
  * client sees whether `mustChange` holds; so the number of the transaction is known before the commit is sent, and a
  * connection that breaks then leaves a question that `pg_xact_status` answers.
@@ -58,6 +95,7 @@ const SERIALIZATION_FAILURE = '40001'
 export class Flush {
   readonly #units: readonly FlushUnit[]
   readonly #node: string
+  readonly #forms: BatchForms
   // bounded by: the units
   #outcomes: (UnitOutcome | undefined)[] = []
   // Indexes of units without an outcome. bounded by: the units
@@ -65,9 +103,10 @@ export class Flush {
   #committing: { readonly xid: string; readonly processId: number } | null = null
   #xid = ''
 
-  constructor(units: readonly FlushUnit[], node: string) {
+  constructor(units: readonly FlushUnit[], options: { readonly node: string; readonly forms: BatchForms }) {
     this.#units = units
-    this.#node = node
+    this.#node = options.node
+    this.#forms = options.forms
   }
 
   /** Set when a commit was sent and its answer is not known. */
@@ -134,37 +173,65 @@ export class Flush {
       }
     }
     this.#left = this.#left.filter((index) => this.#outcomes[index] === undefined)
+    await this.#forms.learn(
+      connection,
+      this.#left.flatMap((index) => {
+        const { rows, statements } = this.#units[index]!
+        return rows === null ? [] : statements
+      }),
+    )
   }
 
   async #attempt(connection: PostgresConnection): Promise<'done' | 'victim'> {
     let opening: Statement[] = []
-    // All at once.
     for (;;) {
       const fence = this.#fence()
+      const steps = planSteps(
+        this.#left.map((index) => [index, this.#units[index]!] as const),
+        (sql) => this.#forms.of(sql),
+      )
       opening = [...opening, BEGIN, NUMBER, ...fence]
-      const outcome = await connection.pipeline([...opening, ...this.#statementsOf(this.#left)])
+      const outcome = await connection.pipeline([...opening, ...steps.map(({ statement }) => statement)])
       if (outcome.results.length < opening.length) return this.#refused(connection, outcome.refusal)
-      const results = outcome.results.slice(opening.length)
       this.#xid = String(outcome.results[opening.length - fence.length - 1]?.rows[0]?.['xid'])
       if (fence.length > 0 && this.#rejectStrangers(outcome.results[opening.length - 1])) {
         opening = [ROLLBACK]
         continue
       }
-      const failed = this.#record(this.#left, results, outcome.refusal)
-      if (failed === null) return 'done'
-      if (failed === 'victim') return failed
-      const good = this.#takeOut(failed, 0)
-      return this.#stepByStep(connection, good)
+      if (outcome.refusal === null && this.#recordTogether(steps, outcome.results.slice(opening.length))) {
+        return 'done'
+      }
+      return isVictim(outcome.refusal) ? 'victim' : this.#stepByStep(connection)
     }
   }
 
-  /** From the start of the flush: first the `known` units that are known to succeed, then ever larger steps. */
-  async #stepByStep(connection: PostgresConnection, known: number): Promise<'done' | 'victim'> {
+  /** Shares out the results; false when a unit failed. */
+  #recordTogether(steps: readonly Step[], results: readonly StatementResult[]): boolean {
+    const outcomes = new Map<number, StatementResult[]>()
+    for (const index of this.#left) outcomes.set(index, [])
+    for (const [position, step] of steps.entries()) {
+      const shared = shareOut(step, results[position]!)
+      if (shared === null) return false
+      for (const [own, { unit, at }] of step.members.entries()) outcomes.get(unit)![at] = shared[own]!
+    }
+    for (const [index, own] of outcomes) {
+      if (mustChangeError(this.#units[index]!.statements, own) !== null) return false
+      this.#outcomes[index] = own
+    }
+    return true
+  }
+
+  /**
+   * The flush from its start, one unit after the other, in steps that double while all goes well. A step that fails is
+   * undone; the units before the failing one are known to succeed and run again, the failing one is left out.
+   */
+  async #stepByStep(connection: PostgresConnection): Promise<'done' | 'victim'> {
     const fence = this.#fence()
     const opened = await connection.pipeline([ROLLBACK, BEGIN, NUMBER, MARK, ...fence])
     if (opened.refusal !== null) return this.#refused(connection, opened.refusal)
     this.#xid = String(opened.results[2]?.rows[0]?.['xid'])
-    let good = fence.length > 0 && this.#rejectStrangers(opened.results[4]) ? 0 : known
+    if (fence.length > 0) this.#rejectStrangers(opened.results[4])
+    let good = 0
     let done = 0
     let step = 1
     let lead: readonly Statement[] = []
@@ -180,7 +247,8 @@ export class Flush {
         good = 0
         lead = [FORGET_MARK, MARK]
       } else {
-        good = this.#takeOut(failed, done)
+        this.#left.splice(done + failed, 1)
+        good = failed
         step = 1
         lead = [BACK_TO_MARK]
       }
@@ -219,20 +287,13 @@ export class Flush {
         return position
       }
       if (own.length < statements.length) {
-        if (refusal === null || refusal.sqlState === DEADLOCK || refusal.sqlState === SERIALIZATION_FAILURE)
-          return 'victim'
+        if (refusal === null || isVictim(refusal)) return 'victim'
         this.#outcomes[index] = errorOfRefusal(refusal)
         return position
       }
       this.#outcomes[index] = own
     }
     return null
-  }
-
-  /** Leaves the failed unit out; how many before it, after the first `done`, are to be run again. */
-  #takeOut(position: number, done: number): number {
-    this.#left.splice(done + position, 1)
-    return position
   }
 
   #rejectLeft(error: EclusaError): void {
@@ -264,6 +325,10 @@ export class Flush {
     this.#left = this.#left.filter((index) => this.#outcomes[index] === undefined)
     return strangers.length > 0
   }
+}
+
+function isVictim(refusal: PostgresRefusal | null): boolean {
+  return refusal?.sqlState === DEADLOCK || refusal?.sqlState === SERIALIZATION_FAILURE
 }
 
 function keyOf({ instance, epoch }: Fence): string {

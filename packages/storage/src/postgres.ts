@@ -11,7 +11,7 @@ import type {
 import { storageErrors } from './errors.ts'
 import { bytesOf, CommitListeners, countForFlush } from './group-commit.ts'
 import { type AppliedMigration, type Migration, planMigrations } from './migrate.ts'
-import { type Fence, errorOfRefusal, Flush, type FlushUnit } from './postgres-flush.ts'
+import { BatchForms, type Fence, errorOfRefusal, Flush, type FlushUnit } from './postgres-flush.ts'
 import { ConnectionLost, PostgresConnection, StatementRefused } from './postgres-connection.ts'
 import { PostgresLine } from './postgres-line.ts'
 import { storageMigrations } from './storage-migrations.ts'
@@ -136,6 +136,7 @@ export class PostgresDatabase implements Database {
   readonly #idleReaders: PostgresLine[]
   readonly #readers: readonly PostgresLine[]
   readonly #listeners: CommitListeners
+  readonly #forms = new BatchForms()
   #stopping: Promise<void> | null = null
   #onIdle: (() => void) | null = null
   readonly #stats = { commitCount: 0, unitCount: 0, statementCount: 0, failedUnitCount: 0, readCount: 0 }
@@ -154,13 +155,22 @@ export class PostgresDatabase implements Database {
     this.#listeners = new CommitListeners(options.log)
   }
 
-  write(statements: readonly Statement[], _options: WriteOptions = {}): Promise<readonly StatementResult[]> {
+  write(statements: readonly Statement[], options: WriteOptions = {}): Promise<readonly StatementResult[]> {
     if (this.#stopping !== null) return Promise.reject(new EclusaError(storageErrors.STOPPED))
     const bad = statements.flatMap(({ params }) => params).filter((value) => !isSqlValue(value))
     if (bad.length > 0) return Promise.reject(badParameter(bad[0]))
     const fence: Fence | null = null
+    const { rows = null } = options
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ kind: 'unit', statements, fence, bytes: bytesOf(statements), resolve, reject })
+      this.#waiting.push({
+        kind: 'unit',
+        statements,
+        fence,
+        rows,
+        bytes: bytesOf(statements),
+        resolve,
+        reject,
+      })
       this.#waitingUnitCount++
       this.#schedule()
     })
@@ -230,7 +240,7 @@ export class PostgresDatabase implements Database {
 
   /** Never rejects. */
   async #flush(units: readonly Unit[]): Promise<void> {
-    const flush = new Flush(units, '')
+    const flush = new Flush(units, { node: '', forms: this.#forms })
     let failure: EclusaError | null = null
     try {
       await this.#commit(flush)

@@ -149,30 +149,35 @@ const SCHEMA_LIFE_MS = 6 * 3_600_000
 async function makeSchema(): Promise<{ readonly url: string; drop(): Promise<void> }> {
   const found = await thePostgres()
   if (typeof found === 'string') throw new Error(`no PostgreSQL to test with: ${found}`)
+  leftovers ??= dropLeftovers(found.url)
+  await leftovers
   const name = `eclusa_test_${Date.now()}_${process.pid}_${++schemaCount}`
-  const client = await adminOf(found.url)
-  await client.query(`create schema ${name}`)
+  await run(found.url, `create schema ${name}`)
   const url = new URL(found.url)
   url.searchParams.set('options', `-c search_path=${name}`)
-  return { url: url.href, drop: async () => void (await client.query(`drop schema ${name} cascade`)) }
+  return { url: url.href, drop: async () => void (await run(found.url, `drop schema ${name} cascade`)) }
 }
 
-let admin: Promise<pg.Client> | undefined
+let leftovers: Promise<void> | undefined
 
-function adminOf(url: string): Promise<pg.Client> {
-  admin ??= (async () => {
-    const client = new pg.Client({ connectionString: url })
-    await client.connect()
-    // It does not keep the test process alive.
-    ;(client as unknown as { unref(): void }).unref()
-    const { rows } = await client.query(
-      `select nspname as name from pg_namespace where nspname like 'eclusa\\_test\\_%'`,
-    )
-    for (const { name } of rows as { readonly name: string }[]) {
-      if (Date.now() - Number(name.split('_')[2]) > SCHEMA_LIFE_MS)
-        await client.query(`drop schema ${name} cascade`)
-    }
-    return client
-  })()
-  return admin
+async function dropLeftovers(url: string): Promise<void> {
+  const rows = await run(
+    url,
+    `select nspname as name from pg_namespace where nspname like 'eclusa\\_test\\_%'`,
+  )
+  for (const { name } of rows as readonly { readonly name: string }[]) {
+    if (Date.now() - Number(name.split('_')[2]) < SCHEMA_LIFE_MS) continue
+    await run(url, `drop schema if exists ${name} cascade`)
+  }
+}
+
+/** On a connection of its own: one that stayed open would keep the test process alive. */
+async function run(url: string, sql: string): Promise<readonly object[]> {
+  const client = new pg.Client({ connectionString: url })
+  await client.connect()
+  try {
+    return (await client.query<object>(sql)).rows
+  } finally {
+    await client.end()
+  }
 }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { EclusaError } from '@eclusa/kernel'
-import type { Database } from '../src/index.ts'
+import fc from 'fast-check'
+import type { Database, Statement } from '../src/index.ts'
 import { eachDatabase } from '../test-kit/index.ts'
 
 const migrations = [
@@ -151,4 +152,121 @@ eachDatabase(({ test, open }) => {
       Array.from({ length: 600 }, (_, n) => n % 300),
     )
   })
+
+  test('units that name their rows have the same effect and results as one after the other', async (t) => {
+    const { database } = await open(t, boxes)
+    await fc.assert(
+      fc.asyncProperty(boxUnits, async (units) => {
+        const run = async (oneByOne: boolean): Promise<readonly unknown[]> => {
+          await database.write([
+            { sql: 'delete from "Box"', params: [] },
+            { sql: 'delete from "Gone"', params: [] },
+          ])
+          const calls = []
+          for (const { box, steps } of units) {
+            const call = database.write(
+              steps.map((step) => boxStatement(box, step)),
+              oneByOne ? {} : { rows: `box ${box}` },
+            )
+            calls.push(call)
+            if (oneByOne) await call.catch(() => undefined)
+          }
+          const outcomes = (await Promise.allSettled(calls)).map((outcome) =>
+            outcome.status === 'fulfilled' ? outcome.value : (outcome.reason as EclusaError).code,
+          )
+          const left = await database.read('select box, item, note, bytes from "Box" order by box, item', [])
+          const gone = await database.read('select box, item, note from "Gone" order by box, item, note', [])
+          return [...outcomes, left, gone]
+        }
+        assert.deepEqual(await run(false), await run(true))
+      }),
+      { numRuns: 40 },
+    )
+  })
 })
+
+const boxes = [
+  {
+    name: '001-boxes',
+    sql: `create table "Box" (box integer not null, item integer not null, note text, bytes blob, primary key (box, item));
+      create table "Gone" (box integer not null, item integer not null, note text)`,
+    postgres: `create table "Box" (box bigint not null, item smallint not null, note text, bytes bytea, primary key (box, item));
+      create table "Gone" (box bigint not null, item smallint not null, note text)`,
+  },
+]
+
+/** The first ones can fail; without them whole flushes run together. */
+const BOX_STEPS = [
+  'put',
+  'put or leave',
+  'mark',
+  'put or renew',
+  'mark first',
+  'take',
+  'move',
+  'look',
+  'count',
+] as const
+type BoxStep = readonly [kind: (typeof BOX_STEPS)[number], item: number, note: string | null]
+
+const boxUnits = fc.boolean().chain((mayFail) =>
+  fc.array(
+    fc.record({
+      box: fc.integer({ min: 0, max: 9 }),
+      steps: fc.array(
+        fc.tuple(
+          fc.constantFrom(...BOX_STEPS.slice(mayFail ? 0 : 3)),
+          fc.integer({ min: 0, max: 3 }),
+          fc.constantFrom(null, '', 'note', 'a "quoted", {braced} \\ note', 'çã'),
+        ),
+        { minLength: 1, maxLength: 3 },
+      ),
+    }),
+    { minLength: 2, maxLength: 40 },
+  ),
+)
+
+function boxStatement(box: number, [kind, item, note]: BoxStep): Statement {
+  const bytes = new Uint8Array([item, 0, 255])
+  const put = 'insert into "Box" (box, item, note, bytes) values (?, ?, ?, ?)'
+  switch (kind) {
+    case 'put':
+      return { sql: put, params: [box, item, note, bytes] }
+    case 'put or leave':
+      return {
+        sql: `${put} on conflict (box, item) do nothing`,
+        params: [box, item, note, bytes],
+        mustChange: 1,
+      }
+    case 'put or renew':
+      return {
+        sql: `${put} on conflict (box, item) do update set note = excluded.note`,
+        params: [box, item, note, bytes],
+      }
+    case 'mark':
+      return {
+        sql: 'update "Box" set note = ? where box = ? and item = ?',
+        params: [note, box, item],
+        mustChange: 1,
+      }
+    case 'mark first':
+      return {
+        sql: `update "Box" set note = coalesce(?, note), bytes = null
+              where box = ? and item = (select min(item) from "Box" where box = ?) returning item, note, bytes`,
+        params: [note, box, box],
+      }
+    case 'take':
+      return { sql: 'delete from "Box" where box = ? and item >= ?', params: [box, item] }
+    case 'move':
+      return {
+        sql: 'insert into "Gone" (box, item, note) select box, item, ? from "Box" where box = ? and item <= ?',
+        params: [note, box, item],
+      }
+    case 'look':
+      return { sql: 'select item, note from "Box" where box = ? order by item desc limit 2', params: [box] }
+    case 'count':
+      return { sql: 'select count(*) as n from "Box" where box = ?', params: [box] }
+    default:
+      return kind satisfies never
+  }
+}
