@@ -282,5 +282,7 @@ const EVENT_NAMES = [
   'outbound.read',
   'outbound.failed',
   'outbound.cancelled',
+  'outbound.retried',
   'queue.warned',
+  'cold_chats.paused',
 ] as const

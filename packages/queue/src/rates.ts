@@ -1,0 +1,42 @@
+import type { Rate } from './care.ts'
+
+/** More are forgotten, the longest unused first: their next message is not held up. */
+const MAX_RATES = 20_000
+
+/**
+ * When the next one may go, for many at once: one number each, the time at which the burst would be whole again
+ * (the generic cell rate algorithm). No timer, nothing to fill up.
+ */
+export class Rates {
+  // A Map keeps insertion order: its first is the longest unused. bounded by: MAX_RATES
+  readonly #wholeAt = new Map<string, number>()
+
+  get size(): number {
+    return this.#wholeAt.size
+  }
+
+  /** When one more may go: `now` or later. */
+  freeAt(key: string, rate: Rate, now: number): number {
+    const wholeAt = this.#wholeAt.get(key)
+    if (wholeAt === undefined) return now
+    return Math.max(now, wholeAt - (rate.burst - 1) * rate.everyMs)
+  }
+
+  /** One goes; when it may, which is later than now when too many went before. */
+  take(key: string, rate: Rate, now: number): number {
+    const at = this.freeAt(key, rate, now)
+    const wholeAt = Math.max(this.#wholeAt.get(key) ?? now, now) + rate.everyMs
+    this.#wholeAt.delete(key)
+    if (rate.everyMs > 0) this.#wholeAt.set(key, wholeAt)
+    this.#forget(now)
+    return at
+  }
+
+  /** Those that are whole again at the front, and the first when there are too many. */
+  #forget(now: number): void {
+    for (const [key, wholeAt] of this.#wholeAt) {
+      if (wholeAt > now && this.#wholeAt.size <= MAX_RATES) return
+      this.#wholeAt.delete(key)
+    }
+  }
+}
