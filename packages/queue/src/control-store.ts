@@ -2,7 +2,7 @@ import type { ChatId, Clock, InstanceId, TenantId, WaMessageId } from '@eclusa/k
 import type { Database, EventLog, SqlValue } from '@eclusa/storage'
 import type { RowStatus } from './counts.ts'
 import type { OutboundIdentity, OutboundState } from './message.ts'
-import { type DurableEvent, IDENTITY, identityOf, isConflict } from './outbound-store.ts'
+import { chatOf, type DurableEvent, IDENTITY, identityOf, isConflict } from './outbound-store.ts'
 import { fromSqlTime, toSqlTime } from './sql-time.ts'
 
 /** A message in a list. */
@@ -145,16 +145,19 @@ export class ControlStore {
   }
 
   /** To the head of its chat, due at once; false when it does not wait any more. */
-  async moveToNow(seq: number, expireAfterMs: number): Promise<boolean> {
+  async moveToNow({ seq, instance, chat }: OutboundIdentity, expireAfterMs: number): Promise<boolean> {
     const now = this.#clock.now()
-    const [result] = await this.#database.write([
-      {
-        sql: `update "MessageQueueItem" set priority = 0, "retryAt" = null, "notBefore" = null, "heldBy" = null,
+    const [result] = await this.#database.write(
+      [
+        {
+          sql: `update "MessageQueueItem" set priority = 0, "retryAt" = null, "notBefore" = null, "heldBy" = null,
               "expiresAt" = case when "expiresAt" is null then null when "expiresAt" < ? then "expiresAt" else ? end,
               "updatedAt" = ? where seq = ? and status = 'PENDING' and priority < 9`,
-        params: [now + expireAfterMs, now + expireAfterMs, toSqlTime(now), seq],
-      },
-    ])
+          params: [now + expireAfterMs, now + expireAfterMs, toSqlTime(now), seq],
+        },
+      ],
+      chatOf({ instance, chat }),
+    )
     return (result?.changes ?? 0) > 0
   }
 
@@ -186,18 +189,21 @@ export class ControlStore {
     const expiresAt = Math.max(acceptedAt, now) + expireAfterMs
     const { tenant, instance, ...payload } = event.event
     try {
-      const [revived] = await this.#database.write([
-        {
-          sql: `update "MessageQueueItem" set status = 'PENDING', priority = 1, attempts = 0, "errorCode" = null,
+      const [revived] = await this.#database.write(
+        [
+          {
+            sql: `update "MessageQueueItem" set status = 'PENDING', priority = 1, attempts = 0, "errorCode" = null,
                 error = null, "retryAt" = null, "expiresAt" = ?, "updatedAt" = ? where seq = ? and status = 'FAILED'
                 returning "sentAt"`,
-          params: [expiresAt, toSqlTime(now), seq],
-          mustChange: 1,
-        },
-        { sql: `delete from "OutboundTombstone" where seq = ? and state = 'FAILED'`, params: [seq] },
-        { sql: 'delete from "SentMessage" where seq = ?', params: [seq] },
-        this.#eventLog.append({ tenant, instance, type: event.name, payload }),
-      ])
+            params: [expiresAt, toSqlTime(now), seq],
+            mustChange: 1,
+          },
+          { sql: `delete from "OutboundTombstone" where seq = ? and state = 'FAILED'`, params: [seq] },
+          { sql: 'delete from "SentMessage" where seq = ?', params: [seq] },
+          this.#eventLog.append({ tenant, instance, type: event.name, payload }),
+        ],
+        chatOf(event.event),
+      )
       return { sent: revived?.rows[0]?.['sentAt'] !== null }
     } catch (error) {
       if (isConflict(error)) return undefined

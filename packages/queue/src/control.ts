@@ -113,10 +113,9 @@ export class QueueControl {
 
   /** To the head of its chat, and due at once; care still applies. @throws QUEUE_NOT_FOUND, QUEUE_NOT_WAITING */
   async moveToNow(id: MessageId): Promise<void> {
-    const { seq } = parseMessageId(id)
-    const row = await this.#store.waiting(seq)
+    const row = await this.#store.waiting(parseMessageId(id).seq)
     if (row === undefined) throw new EclusaError(queueErrors.NOT_WAITING)
-    if (!(await this.#store.moveToNow(seq, this.#expireAfterMs)))
+    if (!(await this.#store.moveToNow(row.identity, this.#expireAfterMs)))
       throw new EclusaError(queueErrors.NOT_WAITING)
     this.#dispatcher.changed(row.identity)
   }

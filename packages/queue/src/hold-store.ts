@@ -2,7 +2,7 @@ import type { ChatId, Clock, InstanceId } from '@eclusa/kernel'
 import type { Database } from '@eclusa/storage'
 import type { HoldReason } from './care.ts'
 import type { OutboundIdentity } from './message.ts'
-import { HELD, IDENTITY, identityOf } from './outbound-store.ts'
+import { chatOf, HELD, IDENTITY, identityOf } from './outbound-store.ts'
 import { toSqlTime } from './sql-time.ts'
 
 /** A message that took its place in its chat's line. */
@@ -67,23 +67,26 @@ export class HoldStore {
   ): Promise<boolean> {
     const now = toSqlTime(this.#clock.now())
     const { reason, until, wholeChat, attempts, sentAt } = how
-    const [head] = await this.#database.write([
-      {
-        sql: `update "MessageQueueItem" set status = 'PENDING', priority = priority + ${HELD}, "notBefore" = ?,
+    const [head] = await this.#database.write(
+      [
+        {
+          sql: `update "MessageQueueItem" set status = 'PENDING', priority = priority + ${HELD}, "notBefore" = ?,
               "heldBy" = ?, attempts = ?, "sentAt" = ?, "updatedAt" = ? where seq = ? and priority < 3`,
-        params: [until, reason, attempts, sentAt, now, seq],
-      },
-      ...(wholeChat
-        ? [
-            {
-              sql: `update "MessageQueueItem" set priority = priority + ${HELD}, "notBefore" = ?, "heldBy" = ?,
+          params: [until, reason, attempts, sentAt, now, seq],
+        },
+        ...(wholeChat
+          ? [
+              {
+                sql: `update "MessageQueueItem" set priority = priority + ${HELD}, "notBefore" = ?, "heldBy" = ?,
                     "updatedAt" = ? where instance = ? and chat = ? and priority < 3 and seq <> ?
                     and status = 'PENDING' and "sentAt" is null`,
-              params: [until, reason, now, instance, chat, seq],
-            },
-          ]
-        : []),
-    ])
+                params: [until, reason, now, instance, chat, seq],
+              },
+            ]
+          : []),
+      ],
+      chatOf({ instance, chat }),
+    )
     return (head?.changes ?? 0) > 0
   }
 
@@ -95,24 +98,16 @@ export class HoldStore {
       chat,
     ])
     if (one === undefined) return 0
-    const [result] = await this.#database.write([
-      {
-        sql: `update "MessageQueueItem" set priority = priority - ${HELD}, "heldBy" = null, "notBefore" = null,
+    const [result] = await this.#database.write(
+      [
+        {
+          sql: `update "MessageQueueItem" set priority = priority - ${HELD}, "heldBy" = null, "notBefore" = null,
               "updatedAt" = ? where ${held}`,
-        params: [toSqlTime(this.#clock.now()), instance, chat],
-      },
-    ])
+          params: [toSqlTime(this.#clock.now()), instance, chat],
+        },
+      ],
+      chatOf({ instance, chat }),
+    )
     return result?.changes ?? 0
-  }
-
-  /** What is held until `reason` is over, of an instance, may be due earlier now. */
-  async advance(instance: InstanceId, reason: HoldReason, until: number): Promise<void> {
-    await this.#database.write([
-      {
-        sql: `update "MessageQueueItem" set "notBefore" = ? where instance = ? and ${IS_HELD} and "heldBy" = ?
-              and "notBefore" > ?`,
-        params: [until, instance, reason, until],
-      },
-    ])
   }
 }

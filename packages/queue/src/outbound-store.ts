@@ -238,11 +238,13 @@ export class OutboundStore {
     const unit = rows.flatMap((row) => [this.#insert(row), this.#log(row.event)])
     const first = rows[0]?.identity
     if (first === undefined) return null
+    const { instance } = first
+    const isOneChat = rows.every(({ identity }) => identity.chat === first.chat)
+    const options = isOneChat ? chatOf(first) : { instance }
     if (idempotency === null) {
-      await this.#database.write(unit, chatOf(identity))
+      await this.#database.write(unit, options)
       return null
     }
-    const { instance } = first
     unit.unshift({
       sql: `insert into "IdempotencyKey" (seq, instance, key, body_hash, wa_message_id, created_at, message_count)
             values (?, ?, ?, ?, ?, ?, ?) on conflict (instance, key) do nothing`,
@@ -259,7 +261,7 @@ export class OutboundStore {
     })
     for (;;) {
       try {
-        await this.#database.write(unit, chatOf(identity))
+        await this.#database.write(unit, options)
         return null
       } catch (error) {
         if (!isConflict(error)) throw error
@@ -784,7 +786,7 @@ const TIMES = {
 } as const
 
 /** A unit that reads and changes nothing but messages of one chat. */
-function chatOf({ instance, chat }: Pick<OutboundIdentity, 'instance' | 'chat'>): WriteOptions {
+export function chatOf({ instance, chat }: Pick<OutboundIdentity, 'instance' | 'chat'>): WriteOptions {
   return { instance, rows: `outbound|${instance}|${chat}` }
 }
 

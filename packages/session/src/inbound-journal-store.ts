@@ -161,6 +161,25 @@ export class InboundJournal {
     )
   }
 
+  /** When somebody else last wrote in this chat; null when nobody ever did. */
+  async lastInboundAt(instance: InstanceId, chat: ChatId): Promise<number | null> {
+    const [row] = await this.#database.read(
+      'SELECT received_at FROM "InboundMessage" WHERE instance = ? AND chat = ? AND from_me = 0 ' +
+        'ORDER BY id DESC LIMIT 1',
+      [instance, chat],
+    )
+    return row === undefined ? null : Number(row['received_at'])
+  }
+
+  /** The first of these chats in which anything was ever written, if any. */
+  async firstKnown(instance: InstanceId, chats: readonly [ChatId, ChatId]): Promise<ChatId | null> {
+    const [one] = await this.#database.read(
+      'SELECT chat FROM "InboundMessage" WHERE instance = ? AND chat IN (?, ?) LIMIT 1',
+      [instance, ...chats],
+    )
+    return one === undefined ? null : (String(one['chat']) as ChatId)
+  }
+
   /** Deletes everything an instance has received. */
   async forget(instance: InstanceId): Promise<void> {
     await this.#database.write([
