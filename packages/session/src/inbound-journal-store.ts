@@ -1,5 +1,6 @@
 import type { ChatId, Clock, InstanceId, TenantId, WaMessageId } from '@eclusa/kernel'
 import type { Database, EventLog, Sealer, Statement } from '@eclusa/storage'
+import { rowsOf } from './auth-store.ts'
 import type { InboundMessage } from './engine.ts'
 
 /** An inbound message as read back. `id` is a cursor: it only grows inside an instance. */
@@ -158,6 +159,7 @@ export class InboundJournal {
           'WHERE instance = ? AND chat = ? AND wa_message_id = ? AND read_at IS NULL AND from_me = 0',
         params: [readAt, instance, chat, waMessageId],
       })),
+      rowsOf(instance),
     )
   }
 
@@ -182,9 +184,10 @@ export class InboundJournal {
 
   /** Deletes everything an instance has received. */
   async forget(instance: InstanceId): Promise<void> {
-    await this.#database.write([
-      { sql: 'DELETE FROM "InboundMessage" WHERE instance = ?', params: [instance] },
-    ])
+    await this.#database.write(
+      [{ sql: 'DELETE FROM "InboundMessage" WHERE instance = ?', params: [instance] }],
+      rowsOf(instance),
+    )
   }
 }
 

@@ -1,4 +1,5 @@
 import type { InstanceId } from '@eclusa/kernel'
+import type { Ownership } from './ownership.ts'
 
 /** What a column holds. Integers stay within 2^53; blobs arrive as Uint8Array. */
 export type SqlValue = string | number | Uint8Array | null
@@ -25,8 +26,9 @@ export interface StatementResult {
 
 export interface WriteOptions {
   /**
-   * The instance whose rows these are. While `Ownership` is in force the unit commits only if this process owns the
-   * instance: on PostgreSQL its lease row is checked and held `FOR SHARE` in the same transaction.
+   * The instance whose rows these are. When the database was opened for a node, the unit commits only if this process
+   * owned the instance when it called and still does: its lease row is checked, and held until the commit, in the same
+   * transaction. Else STORAGE_NOT_OWNER.
    */
   readonly instance?: InstanceId
   /**
@@ -81,4 +83,9 @@ export interface Database {
 
   /** Finishes what waits, then lets the file and its lock go. Idempotent. */
   stop(): Promise<void>
+}
+
+/** A database as it was opened: whoever opens it also decides what this process owns. */
+export interface OpenedDatabase extends Database {
+  readonly ownership: Ownership
 }

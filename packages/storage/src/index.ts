@@ -1,6 +1,7 @@
 export type {
   Database,
   DatabaseStats,
+  OpenedDatabase,
   Row,
   SqlValue,
   Statement,
@@ -10,6 +11,8 @@ export type {
 export { storageErrors } from './errors.ts'
 export { EventLog, type LoggedEvent, type NewEvent } from './event-log-store.ts'
 export { loadMigrations, type Migration } from './migrate.ts'
+export { type Node, openNode } from './node.ts'
 export { type DatabaseOptions, openDatabase } from './open.ts'
+export type { Ownership } from './ownership.ts'
 export { AesSealer, openSealer, type Sealer } from './sealer.ts'
 export { storageMigrations } from './storage-migrations.ts'

@@ -1,4 +1,4 @@
-import type { Database } from './database.ts'
+import type { OpenedDatabase } from './database.ts'
 import { openPostgres, type PostgresOptions } from './postgres.ts'
 import { openSqlite, type SqliteOptions } from './sqlite.ts'
 
@@ -9,6 +9,6 @@ export type DatabaseOptions = SqliteOptions | PostgresOptions
  * @throws STORAGE_MIGRATION_REFUSED; for SQLite STORAGE_IN_USE, STORAGE_SQLITE_TOO_OLD, STORAGE_FULL, STORAGE_BROKEN;
  * for PostgreSQL STORAGE_UNREACHABLE, STORAGE_POSTGRES_TOO_OLD
  */
-export function openDatabase(options: DatabaseOptions): Promise<Database> {
+export function openDatabase(options: DatabaseOptions): Promise<OpenedDatabase> {
   return 'url' in options ? openPostgres(options) : openSqlite(options)
 }

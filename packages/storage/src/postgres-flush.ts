@@ -1,4 +1,4 @@
-import { EclusaError } from '@eclusa/kernel'
+import { EclusaError, type InstanceId } from '@eclusa/kernel'
 import type { Statement, StatementResult } from './database.ts'
 import { storageErrors } from './errors.ts'
 import { type BatchForm, batchForm, planSteps, shareOut, type Step } from './postgres-batch.ts'
@@ -45,7 +45,7 @@ export class BatchForms {
 
 /** What a unit may need: that this process owns the instance, under the epoch in which the unit was called. */
 export interface Fence {
-  readonly instance: string
+  readonly instance: InstanceId
   readonly epoch: number
 }
 
@@ -216,8 +216,8 @@ export class Flush {
     }
     for (const [index, own] of outcomes) {
       if (mustChangeError(this.#units[index]!.statements, own) !== null) return false
-      this.#outcomes[index] = own
     }
+    for (const [index, own] of outcomes) this.#outcomes[index] = own
     return true
   }
 
@@ -315,14 +315,18 @@ export class Flush {
   /** Rejects the units of instances whose lease is not ours; true if there were any. */
   #rejectStrangers(fence: StatementResult | undefined): boolean {
     const ours = new Set(
-      fence?.rows.map((row) => keyOf({ instance: String(row['instance']), epoch: Number(row['epoch']) })),
+      fence?.rows.map((row) =>
+        keyOf({ instance: row['instance'] as InstanceId, epoch: Number(row['epoch']) }),
+      ),
     )
-    const strangers = this.#left.filter((index) => {
+    const strangers: number[] = []
+    this.#left = this.#left.filter((index) => {
       const { fence: own } = this.#units[index]!
-      return own !== null && !ours.has(keyOf(own))
+      const isOurs = own === null || ours.has(keyOf(own))
+      if (!isOurs) strangers.push(index)
+      return isOurs
     })
     for (const index of strangers) this.#outcomes[index] = new EclusaError(storageErrors.NOT_OWNER)
-    this.#left = this.#left.filter((index) => this.#outcomes[index] === undefined)
     return strangers.length > 0
   }
 }

@@ -1,7 +1,7 @@
 import { type Clock, EclusaError, type Logger, SECOND, sleep, systemClock } from '@eclusa/kernel'
 import type {
-  Database,
   DatabaseStats,
+  OpenedDatabase,
   Row,
   SqlValue,
   Statement,
@@ -13,7 +13,9 @@ import { bytesOf, CommitListeners, countForFlush } from './group-commit.ts'
 import { type AppliedMigration, type Migration, planMigrations } from './migrate.ts'
 import { BatchForms, type Fence, errorOfRefusal, Flush, type FlushUnit } from './postgres-flush.ts'
 import { ConnectionLost, PostgresConnection, StatementRefused } from './postgres-connection.ts'
+import { PostgresLeases } from './postgres-leases.ts'
 import { PostgresLine } from './postgres-line.ts'
+import { type Ownership, soleOwnership } from './ownership.ts'
 import { storageMigrations } from './storage-migrations.ts'
 
 /** The oldest PostgreSQL that is looked after by its makers. */
@@ -36,7 +38,7 @@ const BOOT_RETRY_MS = 200
 /**
  * Plans must not depend on what the statistics believe of a table that was empty a minute ago: every hot statement
  * has one good plan, by index. Times are in UTC on both databases. A process that is stopped in the middle of a
- * transaction loses it, and with it the hold on its lease, after 5 s.
+ * transaction loses it, and with it the hold on its lease, after 4 s.
  */
 const SETTINGS = {
   timezone: `'UTC'`,
@@ -52,7 +54,7 @@ const SETTINGS = {
   jit: 'off',
   lock_timeout: `'10s'`,
   statement_timeout: `'50s'`,
-  idle_in_transaction_session_timeout: `'5s'`,
+  idle_in_transaction_session_timeout: `'4s'`,
 } as const
 
 export interface PostgresOptions {
@@ -61,10 +63,19 @@ export interface PostgresOptions {
   /** In the order to apply them; storage's own come first by themselves. */
   readonly migrations: readonly Migration[]
   readonly log: Logger
+  /**
+   * Who this process is among those that share the database (`openNode`): then it owns instances by leases, and writes
+   * that name one are fenced. Default: no one else uses the database, and it owns everything.
+   */
+  readonly node?: string
   /** How long callers wait for a lost connection to come back, ms. Default: 30,000. */
   readonly patienceMs?: number
+  /** How long a statement waits for a row that somebody else holds, ms. Default: 10,000. */
+  readonly lockTimeoutMs?: number
   /** Default: the machine's. */
   readonly clock?: Clock
+  /** Of the leases: milliseconds that never go back. Default: the machine's. */
+  readonly monotonicNow?: () => number
 }
 
 /**
@@ -76,7 +87,8 @@ export async function openPostgres(options: PostgresOptions): Promise<PostgresDa
   const { url, log } = options
   const clock = options.clock ?? systemClock
   const open = (name: string, more: Readonly<Record<string, string>> = {}): Promise<PostgresConnection> =>
-    PostgresConnection.open({ url, name: `eclusa ${name}`, settings: { ...SETTINGS, ...more } })
+    PostgresConnection.open({ url, name: `eclusa ${name}`, settings: { ...SETTINGS, ...limits, ...more } })
+  const limits = options.lockTimeoutMs === undefined ? {} : { lock_timeout: `'${options.lockTimeoutMs}ms'` }
   const openReader = (): Promise<PostgresConnection> => open('reads', { default_transaction_read_only: 'on' })
   const writer = await openAtBoot(() => open('writes'), clock, log)
   let reader: PostgresConnection
@@ -92,6 +104,16 @@ export async function openPostgres(options: PostgresOptions): Promise<PostgresDa
   return new PostgresDatabase({
     clock,
     log,
+    leases:
+      options.node === undefined
+        ? null
+        : new PostgresLeases({
+            node: options.node,
+            line: new PostgresLine({ ...lineOptions, patienceMs: 0, open: () => open('leases') }),
+            clock,
+            log,
+            ...(options.monotonicNow === undefined ? {} : { monotonicNow: options.monotonicNow }),
+          }),
     writer: new PostgresLine({ ...lineOptions, open: () => open('writes') }, writer),
     readers: Array.from(
       { length: MAX_READ_LINES },
@@ -118,8 +140,9 @@ interface Read {
  * Group commit on one connection for writes: units gather while a flush is under way and go together when it ends.
  * Reads have connections of their own and go at once, unless writes called before them are not committed yet.
  */
-export class PostgresDatabase implements Database {
+export class PostgresDatabase implements OpenedDatabase {
   readonly dialect = 'postgres'
+  readonly #leases: PostgresLeases | null
   readonly #clock: Clock
   readonly #log: Logger
   readonly #writer: PostgresLine
@@ -144,23 +167,34 @@ export class PostgresDatabase implements Database {
   constructor(options: {
     readonly clock: Clock
     readonly log: Logger
+    readonly leases: PostgresLeases | null
     readonly writer: PostgresLine
     readonly readers: readonly PostgresLine[]
   }) {
     this.#clock = options.clock
     this.#log = options.log
+    this.#leases = options.leases
     this.#writer = options.writer
     this.#readers = options.readers
     this.#idleReaders = options.readers.toReversed()
     this.#listeners = new CommitListeners(options.log)
   }
 
+  get ownership(): Ownership {
+    return this.#leases ?? soleOwnership
+  }
+
   write(statements: readonly Statement[], options: WriteOptions = {}): Promise<readonly StatementResult[]> {
     if (this.#stopping !== null) return Promise.reject(new EclusaError(storageErrors.STOPPED))
     const bad = statements.flatMap(({ params }) => params).filter((value) => !isSqlValue(value))
     if (bad.length > 0) return Promise.reject(badParameter(bad[0]))
-    const fence: Fence | null = null
-    const { rows = null } = options
+    const { rows = null, instance } = options
+    let fence: Fence | null = null
+    if (instance !== undefined && this.#leases !== null) {
+      const epoch = this.#leases.epochOf(instance)
+      if (epoch === null) return Promise.reject(new EclusaError(storageErrors.NOT_OWNER))
+      fence = { instance, epoch }
+    }
     return new Promise((resolve, reject) => {
       this.#waiting.push({
         kind: 'unit',
@@ -211,6 +245,7 @@ export class PostgresDatabase implements Database {
       })
     }
     this.#listeners.clear()
+    await this.#leases?.stop()
     await Promise.all([this.#writer, ...this.#readers].map((line) => line.end()))
   }
 
@@ -240,7 +275,7 @@ export class PostgresDatabase implements Database {
 
   /** Never rejects. */
   async #flush(units: readonly Unit[]): Promise<void> {
-    const flush = new Flush(units, { node: '', forms: this.#forms })
+    const flush = new Flush(units, { node: this.#leases?.node ?? '', forms: this.#forms })
     let failure: EclusaError | null = null
     try {
       await this.#commit(flush)
@@ -260,6 +295,9 @@ export class PostgresDatabase implements Database {
     for (const [index, unit] of units.entries()) {
       const outcome = failure ?? flush.outcomes[index]!
       if (outcome instanceof EclusaError) {
+        if (outcome.code === storageErrors.NOT_OWNER.code && unit.fence !== null) {
+          this.#leases?.refused(unit.fence.instance, unit.fence.epoch)
+        }
         this.#stats.failedUnitCount++
         unit.reject(outcome)
       } else {

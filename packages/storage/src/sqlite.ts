@@ -1,9 +1,10 @@
 import { Worker } from 'node:worker_threads'
 import { EclusaError, type ErrorKind, type Logger } from '@eclusa/kernel'
-import type { Database, DatabaseStats, Row, SqlValue, Statement, StatementResult } from './database.ts'
+import type { DatabaseStats, OpenedDatabase, Row, SqlValue, Statement, StatementResult } from './database.ts'
 import { storageErrors } from './errors.ts'
 import { bytesOf, CommitListeners, countForFlush } from './group-commit.ts'
 import type { Migration } from './migrate.ts'
+import { soleOwnership } from './ownership.ts'
 import {
   isFailure,
   type Failure,
@@ -30,7 +31,7 @@ export interface SqliteOptions {
  * of the process.
  * @throws STORAGE_IN_USE, STORAGE_MIGRATION_REFUSED, STORAGE_SQLITE_TOO_OLD, STORAGE_FULL, STORAGE_BROKEN
  */
-export async function openSqlite(options: SqliteOptions): Promise<Database> {
+export async function openSqlite(options: SqliteOptions): Promise<OpenedDatabase> {
   const workerData: OpenOptions = {
     file: options.file,
     migrations: [...storageMigrations, ...options.migrations],
@@ -73,8 +74,9 @@ interface Batch {
  * Group commit: units gather while a flush is under way and go together when it ends, so a lone write waits for one
  * fsync and a burst shares one. No timer delays anything. Reads go at once unless writes before them still wait.
  */
-export class SqliteDatabase implements Database {
+export class SqliteDatabase implements OpenedDatabase {
   readonly dialect = 'sqlite'
+  readonly ownership = soleOwnership
   readonly #thread: Worker
   readonly #log: Logger
   // bounded by: callers awaiting their answer
