@@ -1,6 +1,8 @@
 import { mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
+import { ContactLedger, contactMigrations } from '@eclusa/contacts'
 import {
+  type ChatId,
   type Clock,
   EclusaError,
   type Logger,
@@ -10,7 +12,14 @@ import {
   TypedEmitter,
   type WaMessageId,
 } from '@eclusa/kernel'
-import { openQueue, type PacingOptions, type QueueEvents, queueMigrations } from '@eclusa/queue'
+import {
+  type CareOptions,
+  type ChatContext,
+  openQueue,
+  type PacingOptions,
+  type QueueEvents,
+  queueMigrations,
+} from '@eclusa/queue'
 import {
   AuthStore,
   BaileysEngine,
@@ -22,6 +31,7 @@ import {
 } from '@eclusa/session'
 import { EventLog, loadMigrations, type Migration, openDatabase, openSealer } from '@eclusa/storage'
 import { type Config, WHATSAPP_URL } from './config.ts'
+import { zoneOf } from './contact-zone.ts'
 import { Demo, wantsDemo } from './demo/demo.ts'
 import { LiveView } from './demo/live-view.ts'
 import { gatewayErrors } from './errors.ts'
@@ -80,7 +90,7 @@ export async function startApp(options: AppOptions): Promise<App> {
     mkdirSync(dataDir, { recursive: true, mode: 0o700 })
     const database = await openDatabase({
       file: join(dataDir, 'eclusa.db'),
-      migrations: [...sessionMigrations, ...queueMigrations, ...gatewayMigrations],
+      migrations: [...sessionMigrations, ...queueMigrations, ...contactMigrations, ...gatewayMigrations],
       log: openLog({ ...logOptions(config, terminal), hashKey: new Uint8Array(32) }),
     })
     stops.add('the database', 0.8 * SECOND, () => database.stop())
@@ -89,7 +99,9 @@ export async function startApp(options: AppOptions): Promise<App> {
     const hashKey = await installSecret({ database, sealer, name: 'log-hash' })
     const log = openLog({ ...logOptions(config, terminal), hashKey })
     stops.use(log, clock)
-    if (!config.pacing) log.warn({}, 'pacing is off: messages go out at full speed (ECLUSA_PACING=off)')
+    if (!config.pacing) log.warn({}, 'pacing is off: messages are not typed (ECLUSA_PACING=off)')
+    if (config.limits === 'off')
+      log.warn({}, 'limits are off: messages go out at full speed (ECLUSA_LIMITS=off)')
 
     // What happened, in order and to be replayed.
     const events = new EventLog({ database, sealer, clock })
@@ -120,6 +132,14 @@ export async function startApp(options: AppOptions): Promise<App> {
       random,
       log,
     })
+    const ledger = new ContactLedger({ database, clock })
+    const standing: NonNullable<ChatContext['standing']> = async ({ tenant, instance, chat }) => {
+      const [lastInboundAt, said] = await Promise.all([
+        journal.lastInboundAt(instance, chat),
+        ledger.standing(tenant, chat),
+      ])
+      return { lastInboundAt, zone: zoneOf(chat), ...said }
+    }
     const queue = await openQueue({
       database,
       sealer,
@@ -129,13 +149,16 @@ export async function startApp(options: AppOptions): Promise<App> {
       eventLog: events,
       emitter: queueEvents,
       sender: sessions,
-      context: sessions,
+      context: { unread: (instance, chat) => sessions.unread(instance, chat), standing },
       pacing: pacingOf(config),
+      care: () => careOf(config, sessions.isSimulated),
       expireAfterMs: config.queueExpireAfterMs,
       sweep: {
         everyMs: config.queueSweepEveryMs,
         keepFailedForMs: config.queueKeepFailedForMs,
         keepTerminalForMs: config.queueKeepTerminalForMs,
+        keepSentContentForMs: config.queueKeepSentForMs,
+        keepIdempotencyForMs: config.queueKeepKeysForMs,
       },
     })
     const { outbox, dispatcher } = queue
@@ -144,9 +167,26 @@ export async function startApp(options: AppOptions): Promise<App> {
     stops.add('sessions', 1.8 * SECOND, () => sessions.stop())
     await queue.start()
     stops.add('the queue', 5.2 * SECOND, () => queue.stop())
+    const record = (type: string, event: QueueEvents['queue.warned' | 'cold_chats.paused']): void => {
+      const { tenant, instance, ...payload } = event
+      database
+        .write([events.append({ tenant, instance, type, payload })])
+        .catch((error: unknown) => log.error({ tenant, instance, err: error }, 'an event was not stored'))
+    }
     queueEvents.on('queue.warned', (warning) => {
       log.warn(warning, 'many messages wait: is the instance online, and is pacing as fast as they come?')
+      record('queue.warned', warning)
     })
+    queueEvents.on('cold_chats.paused', (pause) => record('cold_chats.paused', pause))
+    if (config.pacing || config.limits !== 'off') {
+      const leave = await tail.follow(({ type, instance, payload }) => {
+        if (type !== 'inbound.received' || instance === null) return
+        dispatcher.inboundArrived(instance, (payload as { chat: ChatId }).chat).catch((error: unknown) => {
+          log.warn({ instance, err: error }, 'what waits for an answer of this contact goes at its time')
+        })
+      })
+      stops.add('listening to contacts', 0.1 * SECOND, async () => leave())
+    }
     sessionEvents.on('session.changed', ({ tenant, instance, view, previous }) => {
       if (view.state === previous) return
       if (view.state === 'online') dispatcher.instanceOnline(instance)
@@ -227,7 +267,19 @@ export async function startApp(options: AppOptions): Promise<App> {
       log,
       maxStreams: config.eventsMaxStreams,
     })
-    const http = await buildHttp({ keys, instances, outbox, journal, streams, ready, clock, log })
+    const http = await buildHttp({
+      keys,
+      instances,
+      queue,
+      ledger,
+      standing,
+      canonicalChat: (instance, chat) => sessions.canonicalChat(instance, chat),
+      journal,
+      streams,
+      ready,
+      clock,
+      log,
+    })
     stops.add('HTTP', 0.8 * SECOND, async () => {
       ready.stop()
       streams.stop()
@@ -262,6 +314,19 @@ function pacingOf(config: Config): PacingOptions {
     maxTypingMs: config.pacingMaxTypingMs,
     visibleTypingMs: { min: config.pacingVisibleTypingMinMs, max: config.pacingVisibleTypingMaxMs },
     betweenMs: { min: config.pacingBetweenMinMs, max: config.pacingBetweenMaxMs },
+  }
+}
+
+/** Care is for people: a simulator has none, unless it is asked for. */
+function careOf(config: Config, isSimulated: boolean): CareOptions {
+  const { limitsContactEveryMs: everyMs } = config
+  return {
+    enabled: config.limits === 'on' || (config.limits === 'auto' && !isSimulated),
+    conversation: { everyMs, burst: config.limitsContactBurst },
+    cold: { everyMs, burst: 1 },
+    instance: { everyMs: config.limitsInstanceEveryMs, burst: config.limitsInstanceBurst },
+    maxNewContactsPerDay: config.limitsNewContactsPerDay,
+    quiet: { from: config.limitsQuietFromHour * 60, to: config.limitsQuietToHour * 60 },
   }
 }
 

@@ -233,6 +233,75 @@ const configTable = {
     max: 600_000,
     doc: 'Longest pause between two messages of one chat.',
   },
+  limits: {
+    env: 'ECLUSA_LIMITS',
+    kind: 'choice',
+    default: 'auto',
+    choices: ['auto', 'on', 'off'],
+    doc: 'Rates, the budget of new contacts and quiet hours. `auto`: on with WhatsApp, off with a simulator. `off` is refused when `NODE_ENV` is `production` unless forced. Opt-outs and consent always count.',
+  },
+  limitsForce: {
+    env: 'ECLUSA_LIMITS_FORCE',
+    kind: 'switch',
+    default: false,
+    doc: '`on` allows `ECLUSA_LIMITS=off` in production.',
+  },
+  limitsContactEveryMs: {
+    env: 'ECLUSA_LIMITS_CONTACT_EVERY_MS',
+    kind: 'integer',
+    default: 6000,
+    min: 0,
+    max: 3_600_000,
+    doc: 'Messages to one contact go this far apart once the burst is used up.',
+  },
+  limitsContactBurst: {
+    env: 'ECLUSA_LIMITS_CONTACT_BURST',
+    kind: 'integer',
+    default: 5,
+    min: 1,
+    max: 1000,
+    doc: 'Messages that may go at once to a contact who wrote in the last 24 hours; to others it is 1.',
+  },
+  limitsInstanceEveryMs: {
+    env: 'ECLUSA_LIMITS_INSTANCE_EVERY_MS',
+    kind: 'integer',
+    default: 1000,
+    min: 0,
+    max: 3_600_000,
+    doc: 'Messages of one instance, to all its chats together, go this far apart once the burst is used up.',
+  },
+  limitsInstanceBurst: {
+    env: 'ECLUSA_LIMITS_INSTANCE_BURST',
+    kind: 'integer',
+    default: 30,
+    min: 1,
+    max: 10_000,
+    doc: 'Messages of one instance that may go at once.',
+  },
+  limitsNewContactsPerDay: {
+    env: 'ECLUSA_LIMITS_NEW_CONTACTS_PER_DAY',
+    kind: 'integer',
+    default: 200,
+    min: 0,
+    max: 1_000_000,
+    doc: 'Contacts who never wrote that an instance may write to within any 24 hours. More wait; replies do not count.',
+  },
+  limitsQuietFromHour: {
+    env: 'ECLUSA_LIMITS_QUIET_FROM_HOUR',
+    kind: 'integer',
+    default: 20,
+    min: 0,
+    max: 23,
+    doc: 'From this hour of the contact’s day on proactive messages wait.',
+  },
+  limitsQuietToHour: {
+    env: 'ECLUSA_LIMITS_QUIET_TO_HOUR',
+    kind: 'integer',
+    default: 8,
+    min: 0,
+    max: 23,
+    doc: 'Until this hour; the same as the other one: never.',
+  },
   queueExpireAfterMs: {
     env: 'ECLUSA_QUEUE_EXPIRE_AFTER_MS',
     kind: 'integer',
@@ -264,6 +333,22 @@ const configTable = {
     min: 1000,
     max: MAX_MS,
     doc: 'How long the state of a finished message can be asked for, from its last change; then it is `MESSAGE_FORGOTTEN`.',
+  },
+  queueKeepSentForMs: {
+    env: 'ECLUSA_QUEUE_KEEP_SENT_FOR_MS',
+    kind: 'integer',
+    default: 86_400_000,
+    min: 60_000,
+    max: MAX_MS,
+    doc: 'How long the text of a sent message is kept, encrypted, for a device that could not decrypt it and asks again.',
+  },
+  queueKeepKeysForMs: {
+    env: 'ECLUSA_QUEUE_KEEP_KEYS_FOR_MS',
+    kind: 'integer',
+    default: 86_400_000,
+    min: 60_000,
+    max: MAX_MS,
+    doc: 'How long an `Idempotency-Key` is known; at least until its message has ended.',
   },
   eventsKeepForMs: {
     env: 'ECLUSA_EVENTS_KEEP_FOR_MS',
@@ -360,7 +445,7 @@ export function renderConfigDocs(): string {
     '|---|---|---|---|',
     ...rows,
     '',
-    'Beside these, `NODE_ENV=production` turns the demo off and refuses `ECLUSA_PACING=off`.',
+    'Beside these, `NODE_ENV=production` turns the demo off and refuses `ECLUSA_PACING=off` and `ECLUSA_LIMITS=off`.',
     '',
   ].join('\n')
 }
@@ -432,6 +517,11 @@ function brokenRelations(config: Config): string[] {
   if (!config.pacing && config.production && !config.pacingForce) {
     faults.push(
       'ECLUSA_PACING=off is refused when NODE_ENV is production: leave it out, or set ECLUSA_PACING_FORCE=on',
+    )
+  }
+  if (config.limits === 'off' && config.production && !config.limitsForce) {
+    faults.push(
+      'ECLUSA_LIMITS=off is refused when NODE_ENV is production: leave it out, or set ECLUSA_LIMITS_FORCE=on',
     )
   }
   const url = URL.parse(config.whatsappUrl)

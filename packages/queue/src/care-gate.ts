@@ -138,8 +138,8 @@ export class CareGate {
     return this.#cold.pause(instance)
   }
 
-  /** The contact wrote: whatever care held back of the chat takes its place. How many. */
-  wrote(instance: InstanceId, chat: ChatId): Promise<number> {
+  /** Whatever care held back of the chat takes its place. How many. */
+  release(instance: InstanceId, chat: ChatId): Promise<number> {
     return this.#holds.releaseChat(instance, chat)
   }
 

@@ -211,9 +211,15 @@ export class Dispatcher implements Lifecycle, OutboxListener {
   async inboundArrived(instance: InstanceId, chat: ChatId): Promise<void> {
     const open = this.#chats.get(keyOf({ instance, chat }))
     for (const lane of open?.line.lanes ?? []) if (lane.chat === open) hear(lane)
+    await this.standingChanged(instance, chat)
+  }
+
+  /** Something else is known of the contact now: what care held back takes its place, and is judged anew. */
+  async standingChanged(instance: InstanceId, chat: ChatId): Promise<void> {
     const line = this.#lines.get(instance)
     if (line === undefined) return
-    if ((await this.#care.wrote(instance, chat)) === 0) return
+    if ((await this.#care.release(instance, chat)) === 0) return
+    const open = this.#chats.get(keyOf({ instance, chat }))
     if (open?.state === 'busy') open.arrived = Math.min(open.arrived, NO_PRIORITY - 1)
     else this.#lookAgain(line)
     this.#pump()
