@@ -10,6 +10,13 @@ import { openDatabase } from '../src/open.ts'
 import { AesSealer, type Sealer } from '../src/sealer.ts'
 import { findPostgres, type TestPostgres } from './postgres-server.ts'
 
+export {
+  compileDiskShim,
+  type DiskShimOptions,
+  diskShimEnv,
+  diskShimFor,
+  restoreAfterPowerCut,
+} from './disk-shim/disk-shim.ts'
 export { findPostgres, startPostgres, type TestPostgres } from './postgres-server.ts'
 
 type Dialect = Database['dialect']
