@@ -1,6 +1,7 @@
 import type { ChatId, Clock, InstanceId, Logger, TenantId, TypedEmitter } from '@eclusa/kernel'
 import {
   type CareOptions,
+  type CareVerdict,
   type ChatStanding,
   type ColdFacts,
   coldPauseMs,
@@ -33,6 +34,10 @@ export type Passage =
   /** Earlier messages of the chat took their places: the head is another one now. */
   | { readonly kind: 'again' }
 
+/** What keeps everything of a chat back, and what keeps a proactive message back. */
+const COLD_HOLDS: readonly HoldReason[] = ['COLD_PAUSED', 'NEW_CONTACT_BUDGET']
+const ALL_HOLDS: readonly HoldReason[] = [...COLD_HOLDS, 'QUIET_HOURS', 'UNANSWERED']
+
 const NOTHING_COLD: ColdFacts = { pausedUntil: null, startedCount: 0, firstStartedAt: null, contact: null }
 
 /** Where each message stops for a moment: may it go to this person now? */
@@ -45,6 +50,8 @@ export class CareGate {
   readonly #log: Logger
   readonly #emitter: TypedEmitter<QueueEvents>
   readonly #rates = new Rates()
+  // Ends of what is being judged. bounded by: instances with lanes
+  readonly #turns = new Map<InstanceId, Promise<void>>()
 
   constructor(options: {
     readonly context: ChatContext
@@ -86,25 +93,34 @@ export class CareGate {
     const isPerson = !chat.endsWith('@g.us')
     const standing = isPerson ? ((await this.#context.standing?.(message)) ?? null) : null
     if (standing === null) return this.#go(message, options, { mayType: true, cold: null })
-    const now = this.#clock.now()
-    const inConversation = isInConversation(standing, now)
-    const needsFacts = options.enabled && (!inConversation || purpose === 'proactive')
-    const facts = needsFacts ? await this.#cold.facts(instance, chat) : NOTHING_COLD
-    const verdict = judgeCare({ now, options, purpose, standing, cold: facts })
-    switch (verdict.kind) {
-      case 'refuse':
-        return { kind: 'refuse', failure: { code: verdict.code, message: verdict.message } }
-      case 'hold':
-        return verdict
-      case 'go': {
-        // Earlier ones that were held must not be overtaken.
-        if (needsFacts && (await this.#holds.releaseChat(instance, chat)) > 0) return { kind: 'again' }
-        const cold = inConversation || !options.enabled ? null : coldOf(standing, facts)
-        return this.#go(message, options, { mayType: inConversation || standing.consent, cold })
-      }
-      default:
-        return verdict satisfies never
+    const inConversation = isInConversation(standing, this.#clock.now())
+    if (!options.enabled || (inConversation && purpose !== 'proactive')) {
+      const verdict = judgeCare({ now: this.#clock.now(), options, purpose, standing, cold: NOTHING_COLD })
+      if (verdict.kind !== 'go') return passageOf(verdict)
+      return this.#go(message, options, { mayType: inConversation || standing.consent, cold: null })
     }
+    // One at a time, so that two together do not pass a budget that has room for one.
+    return this.#inTurn(instance, () => this.#passCold(message, purpose, standing, options))
+  }
+
+  async #passCold(
+    message: OutboundIdentity,
+    purpose: Purpose | null,
+    standing: ChatStanding,
+    options: CareOptions,
+  ): Promise<Passage> {
+    const { instance, chat } = message
+    const facts = await this.#cold.facts(instance, chat)
+    const now = this.#clock.now()
+    const verdict = judgeCare({ now, options, purpose, standing, cold: facts })
+    if (verdict.kind !== 'go') return passageOf(verdict)
+    // Earlier ones that were held for what is over must not be overtaken.
+    const over = purpose === 'proactive' ? ALL_HOLDS : COLD_HOLDS
+    if ((await this.#holds.releaseChat(instance, chat, over)) > 0) return { kind: 'again' }
+    const inConversation = isInConversation(standing, now)
+    if (facts.contact === null && !inConversation) await this.#cold.start(instance, chat)
+    const cold = inConversation && purpose !== 'proactive' ? null : coldOf(standing, facts)
+    return this.#go(message, options, { mayType: inConversation || standing.consent, cold })
   }
 
   /** Counted before it begins: a crash may count one that never went, not the other way round. */
@@ -140,7 +156,19 @@ export class CareGate {
 
   /** Whatever care held back of the chat takes its place. How many. */
   release(instance: InstanceId, chat: ChatId): Promise<number> {
-    return this.#holds.releaseChat(instance, chat)
+    return this.#holds.releaseChat(instance, chat, ALL_HOLDS)
+  }
+
+  #inTurn<T>(instance: InstanceId, work: () => Promise<T>): Promise<T> {
+    const before = this.#turns.get(instance) ?? Promise.resolve()
+    const result = before.then(work)
+    const end = result
+      .catch(() => undefined)
+      .then(() => {
+        if (this.#turns.get(instance) === end) this.#turns.delete(instance)
+      })
+    this.#turns.set(instance, end)
+    return result
   }
 
   #go(
@@ -159,11 +187,19 @@ export class CareGate {
   }
 }
 
+function passageOf(verdict: Exclude<CareVerdict, { kind: 'go' }>): Passage {
+  if (verdict.kind === 'hold') return verdict
+  return { kind: 'refuse', failure: { code: verdict.code, message: verdict.message } }
+}
+
 function coldOf(
   { lastInboundAt }: ChatStanding,
   { contact, pausedUntil }: ColdFacts,
 ): { readonly isAnswered: boolean; readonly wasPaused: boolean } {
-  const isAnswered = contact === null || (lastInboundAt !== null && lastInboundAt > contact.lastAt)
+  const isAnswered =
+    contact === null ||
+    contact.unansweredCount === 0 ||
+    (lastInboundAt !== null && lastInboundAt > contact.lastAt)
   return { isAnswered, wasPaused: pausedUntil !== null }
 }
 

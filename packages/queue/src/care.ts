@@ -135,7 +135,10 @@ function judgeProactive(
   { lastInboundAt, zone }: ChatStanding,
   { contact }: ColdFacts,
 ): CareVerdict {
-  const isAnswered = contact === null || (lastInboundAt !== null && lastInboundAt > contact.lastAt)
+  const isAnswered =
+    contact === null ||
+    contact.unansweredCount === 0 ||
+    (lastInboundAt !== null && lastInboundAt > contact.lastAt)
   if (!isAnswered) {
     const until = contact.lastAt + DAY
     const isOver = contact.unansweredCount >= MAX_UNANSWERED

@@ -52,6 +52,18 @@ export class ColdStore {
     }
   }
 
+  /** A new contact is counted, before anything goes to them. */
+  async start(instance: InstanceId, chat: ChatId): Promise<void> {
+    const now = this.#clock.now()
+    await this.#database.write([
+      {
+        sql: `insert into "ColdContact" (instance, chat, first_at, last_at, unanswered_count) values (?, ?, ?, ?, 0)
+              on conflict (instance, chat) do nothing`,
+        params: [instance, chat, now, now],
+      },
+    ])
+  }
+
   /** A message begins to go to a contact who is not in conversation; `answered` when they wrote since the last one. */
   async record(instance: InstanceId, chat: ChatId, answered: boolean): Promise<void> {
     const now = this.#clock.now()

@@ -90,12 +90,14 @@ export class HoldStore {
     return (head?.changes ?? 0) > 0
   }
 
-  /** What care holds of a chat takes its place again; what was accepted for a later time does not. How many. */
-  async releaseChat(instance: InstanceId, chat: ChatId): Promise<number> {
-    const held = `instance = ? and chat = ? and ${IS_HELD} and "heldBy" is not null`
+  /** What care holds of a chat for one of `reasons` takes its place again. How many. */
+  async releaseChat(instance: InstanceId, chat: ChatId, reasons: readonly HoldReason[]): Promise<number> {
+    const marks = reasons.map(() => '?').join(', ')
+    const held = `instance = ? and chat = ? and ${IS_HELD} and "heldBy" in (${marks})`
     const [one] = await this.#database.read(`select seq from "MessageQueueItem" where ${held} limit 1`, [
       instance,
       chat,
+      ...reasons,
     ])
     if (one === undefined) return 0
     const [result] = await this.#database.write(
@@ -103,7 +105,7 @@ export class HoldStore {
         {
           sql: `update "MessageQueueItem" set priority = priority - ${HELD}, "heldBy" = null, "notBefore" = null,
               "updatedAt" = ? where ${held}`,
-          params: [toSqlTime(this.#clock.now()), instance, chat],
+          params: [toSqlTime(this.#clock.now()), instance, chat, ...reasons],
         },
       ],
       chatOf({ instance, chat }),

@@ -11,7 +11,9 @@ import { ManualClock, seededRandom, settle } from '@eclusa/kernel/test-kit'
 import { type Database, EventLog } from '@eclusa/storage'
 import { openTestDatabase, testSealer } from '@eclusa/storage/test-kit'
 import {
+  type CareOptions,
   type ChatContext,
+  type ChatStanding,
   type DispatcherLimits,
   type MessageSender,
   openQueue,
@@ -50,6 +52,8 @@ export class ScriptedSender implements MessageSender, ChatContext {
   overlaps = 0
   unreadMessages: { waMessageId: never; addressedAs: string; author: string }[] = []
   unreadWords = 0
+  /** Of the contacts of which something is known; the others are in conversation. */
+  readonly standings = new Map<string, ChatStanding>()
   presenceFails = false
   outcome: (message: OutboundMessage, nth: number) => Outcome = () => 'ack'
   readonly #clock: ManualClock
@@ -98,6 +102,11 @@ export class ScriptedSender implements MessageSender, ChatContext {
   setPresence(_: InstanceId, __: ChatId, presence: string): Promise<void> {
     this.seen.push(presence)
     return this.presenceFails ? Promise.reject(new Error('no')) : Promise.resolve()
+  }
+
+  standing({ chat }: { readonly chat: ChatId }): Promise<ChatStanding> {
+    const inConversation = { lastInboundAt: this.#clock.now(), zone: null, consent: false, optedOutAt: null }
+    return Promise.resolve(this.standings.get(chat) ?? inConversation)
   }
 
   unread(): ReturnType<ChatContext['unread']> {
@@ -172,6 +181,7 @@ export async function startQueue(
   t: { after(run: () => Promise<void>): void },
   options: {
     pacing?: PacingOptions
+    care?: CareOptions
     limits?: Partial<DispatcherLimits>
     online?: boolean
     seed?: number
@@ -204,6 +214,7 @@ export async function startQueue(
       pacing: options.pacing ?? noPacing,
       random: seededRandom(options.seed ?? 1),
       limits: options.limits ?? {},
+      ...(options.care === undefined ? {} : { care: options.care }),
     })
     await queue.dispatcher.start()
     if (options.online !== false) queue.dispatcher.instanceOnline(instance)
