@@ -29,7 +29,15 @@ import {
   sessionMigrations,
   SessionPool,
 } from '@eclusa/session'
-import { EventLog, loadMigrations, type Migration, openDatabase, openSealer } from '@eclusa/storage'
+import {
+  EventLog,
+  loadMigrations,
+  type Migration,
+  openDatabase,
+  openNode,
+  openSealer,
+  type Ownership,
+} from '@eclusa/storage'
 import { type Config, WHATSAPP_URL } from './config.ts'
 import { zoneOf } from './contact-zone.ts'
 import { Demo, wantsDemo } from './demo/demo.ts'
@@ -41,6 +49,7 @@ import { buildHttp, type HttpServer } from './http/server.ts'
 import { installSecret } from './install-secret-store.ts'
 import { InstanceStore } from './instances/instance-store.ts'
 import { Instances } from './instances/instances.ts'
+import { ownInstances } from './instances/own-instances.ts'
 import { ApiKeyStore } from './keys/api-key-store.ts'
 import { ApiKeys } from './keys/api-keys.ts'
 import { openLog } from './log.ts'
@@ -89,7 +98,7 @@ export async function startApp(options: AppOptions): Promise<App> {
     const dataDir = resolve(config.dataDir)
     mkdirSync(dataDir, { recursive: true, mode: 0o700 })
     const database = await openDatabase({
-      file: join(dataDir, 'eclusa.db'),
+      ...placeOf(config, dataDir, stops),
       migrations: [...sessionMigrations, ...queueMigrations, ...contactMigrations, ...gatewayMigrations],
       log: openLog({ ...logOptions(config, terminal), hashKey: new Uint8Array(32) }),
     })
@@ -102,6 +111,16 @@ export async function startApp(options: AppOptions): Promise<App> {
     if (!config.pacing) log.warn({}, 'pacing is off: messages are not typed (ECLUSA_PACING=off)')
     if (config.limits === 'off')
       log.warn({}, 'limits are off: messages go out at full speed (ECLUSA_LIMITS=off)')
+
+    // Before anything acts for an instance.
+    const { ownership } = database
+    const instanceStore = new InstanceStore(database)
+    const known = await instanceStore.list(Number.MAX_SAFE_INTEGER)
+    await ownInstances(
+      ownership,
+      known.map(({ id }) => id),
+      { clock, log },
+    )
 
     // What happened, in order and to be replayed.
     const events = new EventLog({ database, sealer, clock })
@@ -207,7 +226,8 @@ export async function startApp(options: AppOptions): Promise<App> {
       log,
     })
     const instances = await Instances.open({
-      store: new InstanceStore(database),
+      store: instanceStore,
+      ownership,
       maxInstances: config.maxInstances,
       settleServer: () => trust.settle(),
       sessions,
@@ -217,6 +237,8 @@ export async function startApp(options: AppOptions): Promise<App> {
       clock,
       log,
     })
+    const stopFollowing = followOwnership({ ownership, instances, sessions, log })
+    stops.add('following ownership', 0.1 * SECOND, async () => stopFollowing())
     stops.add('the sweep of events', 0.2 * SECOND, startSweep({ events, config, clock, log }))
 
     // Life: the demo, or the numbers of before. Which server it is must be settled before anybody can start a session.
@@ -292,6 +314,38 @@ export async function startApp(options: AppOptions): Promise<App> {
     await stops.run()
     throw error
   }
+}
+
+/** SQLite in the data folder, or PostgreSQL as the node that the folder stands for. */
+function placeOf(
+  { databaseUrl }: Config,
+  dataDir: string,
+  stops: StopList,
+): { readonly file: string } | { readonly url: string; readonly node: string } {
+  if (databaseUrl === '') return { file: join(dataDir, 'eclusa.db') }
+  const node = openNode(dataDir)
+  stops.add('the node', 0.1 * SECOND, async () => node.release())
+  return { url: databaseUrl, node: node.id }
+}
+
+/** An instance that is lost has no session from that moment; one that is taken back connects again. */
+function followOwnership(options: {
+  readonly ownership: Ownership
+  readonly instances: Instances
+  readonly sessions: SessionPool
+  readonly log: Logger
+}): () => void {
+  const { ownership, instances, sessions, log } = options
+  return ownership.onChange((id, owned) => {
+    const instance = instances.all().find((one) => one.id === id)
+    if (instance === undefined) return
+    const { tenant, wanted, rest } = instance
+    const change =
+      owned && wanted === 'started' && rest === null ? instances.connect(instance) : sessions.stopInstance(id)
+    change.catch((error: unknown) =>
+      log.error({ tenant, instance: id, err: error }, 'a change of owner failed'),
+    )
+  })
 }
 
 function logOptions(config: Config, terminal: Terminal): Omit<Parameters<typeof openLog>[0], 'hashKey'> {

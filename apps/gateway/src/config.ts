@@ -51,7 +51,13 @@ const configTable = {
     env: 'ECLUSA_DATA_DIR',
     kind: 'text',
     default: './data',
-    doc: 'Folder of everything the gateway keeps: `eclusa.db` (SQLite) and its lock.',
+    doc: 'Folder of everything the gateway keeps: `eclusa.db` (SQLite) and its lock; with PostgreSQL only the id of this node.',
+  },
+  databaseUrl: {
+    env: 'ECLUSA_DATABASE_URL',
+    kind: 'text',
+    default: '',
+    doc: 'A PostgreSQL (14 or newer) to keep everything in: `postgres://user:password@host:5432/database`. Empty: SQLite in the data folder.',
   },
   keyFile: {
     env: 'ECLUSA_KEY_FILE',
@@ -464,7 +470,7 @@ function entries(): [string, Entry][] {
 function unknownNames(env: Readonly<Record<string, string | undefined>>): string[] {
   const known = entries().map(([, entry]) => entry.env)
   return Object.keys(env)
-    .filter((name) => name.startsWith('ECLUSA_') && !known.includes(name))
+    .filter((name) => /^ECLUSA_(?!TEST_)/.test(name) && !known.includes(name))
     .toSorted()
     .map((name) => `${name} is not a setting; the nearest one is ${nearest(name, known)}`)
 }
@@ -529,6 +535,11 @@ function brokenRelations(config: Config): string[] {
     faults.push(
       'ECLUSA_WHATSAPP_URL must be a wss:// address, or a ws:// address of this machine (a simulator)',
     )
+  }
+  const database = URL.parse(config.databaseUrl)
+  if (config.databaseUrl !== '' && !/^postgres(?:ql)?:$/.test(database?.protocol ?? '')) {
+    // Not the value: it may hold a password.
+    faults.push('ECLUSA_DATABASE_URL must look like postgres://user:password@host:5432/database')
   }
   if (config.demo === 'on' && config.whatsappUrl !== WHATSAPP_URL) {
     faults.push(

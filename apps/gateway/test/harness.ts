@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { until } from '@eclusa/kernel/test-kit'
 import type { NumberPhone } from '@eclusa/simulator'
+import { makeTestSchema } from '@eclusa/storage/test-kit'
 import { type App, startApp } from '../src/app.ts'
 import { loadConfig } from '../src/config.ts'
 import { Terminal } from '../src/terminal.ts'
@@ -12,6 +13,8 @@ export const KEY = 'f3b1-0c9a-77aa-4d52-8f60-19c2-e5d4-a1b0'
 
 export interface TestGateway {
   readonly app: App
+  /** Where its database is, when that is PostgreSQL; else ''. */
+  readonly databaseUrl: string
   /** The folder with the data and the key file, removed after the test. */
   readonly folder: string
   /** Stops it and starts it anew on the same data. */
@@ -32,8 +35,10 @@ export interface Answer {
 /** A whole gateway on a free port and a database of its own; it ends with the test. Nothing reaches a network. */
 export async function startGateway(t: TestContext, env: Record<string, string> = {}): Promise<TestGateway> {
   const folder = mkdtempSync(join(tmpdir(), 'eclusa-gateway-'))
+  const schema = await makeTestSchema(t)
   const config = loadConfig({
     ECLUSA_DATA_DIR: join(folder, 'data'),
+    ECLUSA_DATABASE_URL: schema.url,
     ECLUSA_HTTP_PORT: '0',
     ECLUSA_API_KEY: KEY,
     ECLUSA_DEMO: 'off',
@@ -47,6 +52,7 @@ export async function startGateway(t: TestContext, env: Record<string, string> =
   let app = await startApp({ config, terminal })
   t.after(async () => {
     await app.stop()
+    await schema.drop()
     rmSync(folder, { recursive: true, force: true })
   })
   const raw = async (
@@ -73,6 +79,7 @@ export async function startGateway(t: TestContext, env: Record<string, string> =
     get app() {
       return app
     },
+    databaseUrl: schema.url,
     folder,
     async restart() {
       await app.stop()

@@ -11,7 +11,7 @@ eachDatabase(({ dialect, test, open }) => {
       `select indexdef from pg_indexes where schemaname = current_schema() and tablename = 'MessageQueueItem'`,
       [],
     )
-    assert.equal(indexes.length, 2)
+    assert(indexes.length >= 2)
     for (const { indexdef } of indexes)
       assert.doesNotMatch(String(indexdef), /status|attempts|retryAt|sentAt/)
     const at = '2026-01-05 12:00:00.000'

@@ -125,6 +125,14 @@ export async function openTestDatabase(
   }
 }
 
+/**
+ * For what opens its database itself: the URL of a PostgreSQL schema of this test alone, to be dropped when all that
+ * uses it has ended; '' when it is SQLite's turn.
+ */
+export async function makeTestSchema(t: TestEnd): Promise<{ readonly url: string; drop(): Promise<void> }> {
+  return dialects.get(t) === 'postgres' ? makeSchema() : { url: '', drop: async () => undefined }
+}
+
 /** A sealer with a fixed key. */
 export function testSealer(): Sealer {
   return new AesSealer(new Uint8Array(32).fill(7))
@@ -159,27 +167,27 @@ async function makeSchema(): Promise<{ readonly url: string; drop(): Promise<voi
   leftovers ??= dropLeftovers(found.url)
   await leftovers
   const name = `eclusa_test_${Date.now()}_${process.pid}_${++schemaCount}`
-  await run(found.url, `create schema ${name}`)
+  await runSql(found.url, `create schema ${name}`)
   const url = new URL(found.url)
   url.searchParams.set('options', `-c search_path=${name}`)
-  return { url: url.href, drop: async () => void (await run(found.url, `drop schema ${name} cascade`)) }
+  return { url: url.href, drop: async () => void (await runSql(found.url, `drop schema ${name} cascade`)) }
 }
 
 let leftovers: Promise<void> | undefined
 
 async function dropLeftovers(url: string): Promise<void> {
-  const rows = await run(
+  const rows = await runSql(
     url,
     `select nspname as name from pg_namespace where nspname like 'eclusa\\_test\\_%'`,
   )
   for (const { name } of rows as readonly { readonly name: string }[]) {
     if (Date.now() - Number(name.split('_')[2]) < SCHEMA_LIFE_MS) continue
-    await run(url, `drop schema if exists ${name} cascade`)
+    await runSql(url, `drop schema if exists ${name} cascade`)
   }
 }
 
-/** On a connection of its own: one that stayed open would keep the test process alive. */
-async function run(url: string, sql: string): Promise<readonly object[]> {
+/** What a shell would do. On a connection of its own: one that stayed open would keep the test process alive. */
+export async function runSql(url: string, sql: string): Promise<readonly object[]> {
   const client = new pg.Client({ connectionString: url })
   await client.connect()
   try {
