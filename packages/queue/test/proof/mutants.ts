@@ -45,7 +45,9 @@ export const mutants = {
     name: 'the next of a chat is the first after the last',
     file: 'packages/queue/src/outbound-store.ts',
     find: /(where instance = \? and chat = \? and \$\{IN_LINE\}) (order by priority, seq limit 1\)\n)/,
-    replace: '$1 and seq > ${lastOf(instance, chat)} $2',
+    replace:
+      '$1 and seq > coalesce((select max(ended.seq) from "OutboundTombstone" as ended ' +
+      'where ended.instance = "MessageQueueItem".instance and ended.chat = "MessageQueueItem".chat), 0) $2',
   },
   retryToTheBack: {
     name: 'a retry goes to the back of its chat',
