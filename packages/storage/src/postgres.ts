@@ -510,7 +510,8 @@ async function migrate(connection: PostgresConnection, known: readonly Migration
        applied_at timestamptz not null default now()); commit`,
   )
   for (;;) {
-    await connection.script(`begin; ${lock}`)
+    // A large table may take its time.
+    await connection.script(`begin; set local statement_timeout = 0; ${lock}`)
     let current = ''
     try {
       const applied = await connection.script('select name, checksum from "Migration"')
