@@ -185,10 +185,13 @@ export async function startQueue(
     limits?: Partial<DispatcherLimits>
     online?: boolean
     seed?: number
+    /** Which database; where `t` is not the test's own. */
+    dialect?: Database['dialect']
   } = {},
 ): Promise<Harness> {
   const clock = new ManualClock()
-  const db = await openTestDatabase(t, queueMigrations)
+  const { dialect } = options
+  const db = await openTestDatabase(t, queueMigrations, dialect === undefined ? {} : { dialect })
   const sender = new ScriptedSender(clock)
   const instance = makeInstanceId()
   const events: string[] = []
