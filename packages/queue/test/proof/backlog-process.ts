@@ -105,12 +105,12 @@ async function serve(): Promise<BacklogFigures> {
   let rssWorstMib = rssOpenMib
   const startedAt = performance.now()
   for (const instance of instances) queue.dispatcher.instanceOnline(instance)
-  let isOver = false
+  const over = new AbortController()
   let readyMs = 0
   let openChats = 0
   const latencies: number[] = []
   const callers = (async () => {
-    for (let n = 0; !isOver; n++) {
+    for (let n = 0; !over.signal.aborted; n++) {
       const calledAt = performance.now()
       await enqueue(n % order.chats, 'new')
       latencies.push(performance.now() - calledAt)
@@ -122,7 +122,7 @@ async function serve(): Promise<BacklogFigures> {
   })()
   await enough
   const seconds = (performance.now() - startedAt) / 1000
-  isOver = true
+  over.abort()
   await callers
   latencies.sort((a, b) => a - b)
   const at = (share: number): number =>
