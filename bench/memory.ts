@@ -4,6 +4,11 @@ import { chatOfNumber, makeInstanceId, makeMessageId, makeWaMessageId } from '@e
 import { until } from '@eclusa/kernel/test-kit'
 import { defaultPacing } from '@eclusa/queue'
 import { LiveMessage, LiveMessages } from '../packages/queue/src/live-messages.ts'
+import type { PacingSettingStore } from '../packages/queue/src/pacing-setting-store.ts'
+import { PacingSettings } from '../packages/queue/src/pacing-settings.ts'
+import type { PauseStore } from '../packages/queue/src/pause-store.ts'
+import { Pauses } from '../packages/queue/src/pauses.ts'
+import { Rates } from '../packages/queue/src/rates.ts'
 import { exatron, startQueue } from '../packages/queue/test/harness.ts'
 import { GatewayProcess } from '../test/harness.ts'
 import type { Probe } from './memory-probe.ts'
@@ -11,13 +16,14 @@ import { BenchScope, report, round } from './report.ts'
 
 /*
  * The figures of the memory table that can be measured by themselves: what an idle gateway takes under V8's own limits and
- * under those of the plan, and bytes of one chat in the window, one lane, one message that awaits receipts, one idle HTTP
- * connection. Heap after a forced collection; RSS as the system counts it.
+ * under those of the plan, and bytes of one chat in the window, one lane, one message that awaits receipts, one rate, pause
+ * and pacing setting, one idle HTTP connection. Heap after a forced collection; RSS as the system counts it.
  */
 
 const CHATS = 5000
 const LANES = 1000
 const LIVE = 20_000
+const SETTINGS = 10_000
 const CONNECTIONS = 500
 /** Nobody listens there. */
 const NOWHERE = 'ws://127.0.0.1:9/ws/chat'
@@ -35,7 +41,14 @@ try {
       heapBytes: Math.round((planned.connected.heapUsed - planned.before.heapUsed) / CONNECTIONS),
       rssBytes: Math.round((planned.connected.rss - planned.before.rss) / CONNECTIONS),
     },
-    heapBytesEach: { chatInTheWindow: chats, lane: lanes, liveMessage: bytesOfLiveMessages() },
+    heapBytesEach: {
+      chatInTheWindow: chats,
+      lane: lanes,
+      liveMessage: bytesOfLiveMessages(),
+      rate: bytesOfRates(),
+      pause: await bytesOfPauses(),
+      pacingSetting: await bytesOfSettings(),
+    },
   })
 } finally {
   await scope.close()
@@ -140,6 +153,38 @@ function bytesOfLiveMessages(): number {
   }
   const bytes = (heapBytes() - before) / LIVE
   return Math.round(live.size === LIVE ? bytes : Number.NaN)
+}
+
+function bytesOfRates(): number {
+  const instance = makeInstanceId()
+  const rates = new Rates(SETTINGS)
+  const before = heapBytes()
+  for (let index = 0; index < SETTINGS; index++)
+    rates.take(`${instance}|${numberOf(index)}`, { everyMs: 6000, burst: 5 }, 1_764_000_000_000)
+  const bytes = (heapBytes() - before) / SETTINGS
+  return Math.round(rates.size === SETTINGS ? bytes : Number.NaN)
+}
+
+/** Of whole instances: those of chats take less. */
+async function bytesOfPauses(): Promise<number> {
+  const pauses = await Pauses.open({ list: async () => [], insert: async () => {} } as unknown as PauseStore)
+  const before = heapBytes()
+  for (let index = 0; index < SETTINGS; index++)
+    await pauses.pause({ tenant: exatron, instance: makeInstanceId(), chat: null })
+  const bytes = (heapBytes() - before) / SETTINGS
+  return Math.round(pauses.isTenantPaused(exatron) ? Number.NaN : bytes)
+}
+
+/** All fields set, none of them to a whole number. */
+async function bytesOfSettings(): Promise<number> {
+  const store = { list: async () => [], put: async () => {} } as unknown as PacingSettingStore
+  const settings = await PacingSettings.open(store, () => defaultPacing)
+  const plain = JSON.stringify(defaultPacing).replaceAll(/(\d+)(?=[,}])/g, '$1.5')
+  const before = heapBytes()
+  for (let index = 0; index < SETTINGS; index++)
+    await settings.put({ tenant: exatron, instance: makeInstanceId(), options: JSON.parse(plain) })
+  const bytes = (heapBytes() - before) / SETTINGS
+  return Math.round(settings.own(exatron, null).enabled === undefined ? bytes : Number.NaN)
 }
 
 function numberOf(index: number): ReturnType<typeof chatOfNumber> {

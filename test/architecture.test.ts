@@ -2,19 +2,21 @@ import assert from 'node:assert/strict'
 import { globSync, readFileSync } from 'node:fs'
 import { test } from 'node:test'
 
-/** Who may import whom (design: kernel ← storage ← {queue, session} ← gateway; neighbours never import one another). */
+/** Who may import whom (design: kernel ← storage ← {queue, contacts, session} ← gateway; neighbours never import one another). */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'packages/kernel': [],
   'packages/bounded-cache': [],
   'packages/baileys': ['@eclusa/bounded-cache', 'baileys'],
   'packages/storage': ['@eclusa/kernel'],
   'packages/queue': ['@eclusa/kernel', '@eclusa/storage'],
+  'packages/contacts': ['@eclusa/kernel', '@eclusa/storage'],
   'packages/session': ['@eclusa/kernel', '@eclusa/storage', '@eclusa/bounded-cache', '@eclusa/baileys'],
   'packages/simulator': ['@eclusa/kernel', 'baileys'],
   'apps/gateway': [
     '@eclusa/kernel',
     '@eclusa/storage',
     '@eclusa/queue',
+    '@eclusa/contacts',
     '@eclusa/session',
     '@eclusa/bounded-cache',
   ],
@@ -26,6 +28,11 @@ const FENCES: readonly { readonly what: RegExp; readonly only: RegExp; readonly 
     what: /from '(@eclusa\/)?baileys'/,
     only: /^packages\/(baileys\/src\/|session\/src\/engines\/baileys\/|session\/src\/index\.ts|simulator\/src\/wire\.ts)/,
     rule: 'Baileys is known to one package, one folder and one file',
+  },
+  {
+    what: /from 'pg'/,
+    only: /^packages\/storage\/src\/postgres-connection\.ts/,
+    rule: 'pg is known to one file',
   },
   {
     what: /process\.env\b/,

@@ -17,7 +17,7 @@ const root = path.dirname(import.meta.dirname)
 export const API_KEY = 'test-key-of-at-least-thirty-two-characters'
 
 /** What ends with a test: `t.after` of node:test. */
-interface Scope {
+export interface Scope {
   after(run: () => unknown): void
 }
 

@@ -1,7 +1,9 @@
 import { mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { CacheBudget } from '@eclusa/bounded-cache'
+import { ContactLedger, contactMigrations } from '@eclusa/contacts'
 import {
+  type ChatId,
   type Clock,
   EclusaError,
   type Logger,
@@ -12,7 +14,14 @@ import {
   TypedEmitter,
   type WaMessageId,
 } from '@eclusa/kernel'
-import { openQueue, type PacingOptions, type QueueEvents, queueMigrations } from '@eclusa/queue'
+import {
+  type CareOptions,
+  type ChatContext,
+  openQueue,
+  type PacingOptions,
+  type QueueEvents,
+  queueMigrations,
+} from '@eclusa/queue'
 import {
   AuthStore,
   BaileysEngine,
@@ -24,8 +33,17 @@ import {
   SessionPool,
   SharedFacts,
 } from '@eclusa/session'
-import { EventLog, loadMigrations, type Migration, openDatabase, openSealer } from '@eclusa/storage'
+import {
+  EventLog,
+  loadMigrations,
+  type Migration,
+  openDatabase,
+  openNode,
+  openSealer,
+  type Ownership,
+} from '@eclusa/storage'
 import { type Config, WHATSAPP_URL } from './config.ts'
+import { zoneOf } from './contact-zone.ts'
 import { Demo, wantsDemo } from './demo/demo.ts'
 import { LiveView } from './demo/live-view.ts'
 import { gatewayErrors } from './errors.ts'
@@ -35,11 +53,13 @@ import { buildHttp, type HttpServer } from './http/server.ts'
 import { installSecret } from './install-secret-store.ts'
 import { InstanceStore } from './instances/instance-store.ts'
 import { Instances } from './instances/instances.ts'
+import { ownInstances } from './instances/own-instances.ts'
 import { ApiKeyStore } from './keys/api-key-store.ts'
 import { ApiKeys } from './keys/api-keys.ts'
 import { openLog } from './log.ts'
 import type { MachineLimit } from './memory/ceiling.ts'
 import { assertFits, type GatewayPlan, planGateway, thisMachine } from './memory/gateway-plan.ts'
+import type { GatewayLimits } from './memory/memory-lines.ts'
 import { MemoryGovernor } from './memory/governor.ts'
 import { MemoryLog } from './memory/memory-log.ts'
 import { type MemoryReport, memoryReport } from './memory/memory-report.ts'
@@ -100,10 +120,8 @@ export async function startApp(options: AppOptions): Promise<App> {
     const dataDir = resolve(config.dataDir)
     mkdirSync(dataDir, { recursive: true, mode: 0o700 })
     const database = await openDatabase({
-      file: join(dataDir, 'eclusa.db'),
-      migrations: [...sessionMigrations, ...queueMigrations, ...gatewayMigrations],
-      pageCacheBytes: limits.pageCacheBytes,
-      maxThreadBytes: limits.storageThreadBytes,
+      ...placeOf(config, { dataDir, limits, stops }),
+      migrations: [...sessionMigrations, ...queueMigrations, ...contactMigrations, ...gatewayMigrations],
       log: openLog({ ...logOptions(config, terminal), hashKey: new Uint8Array(32) }),
     })
     stops.add('the database', 0.8 * SECOND, () => database.stop())
@@ -113,7 +131,19 @@ export async function startApp(options: AppOptions): Promise<App> {
     const log = openLog({ ...logOptions(config, terminal), hashKey })
     stops.use(log, clock)
     logPlan(plan, log)
-    if (!config.pacing) log.warn({}, 'pacing is off: messages go out at full speed (ECLUSA_PACING=off)')
+    if (!config.pacing) log.warn({}, 'pacing is off: messages are not typed (ECLUSA_PACING=off)')
+    if (config.limits === 'off')
+      log.warn({}, 'limits are off: messages go out at full speed (ECLUSA_LIMITS=off)')
+
+    // Before anything acts for an instance.
+    const { ownership } = database
+    const instanceStore = new InstanceStore(database)
+    const known = await instanceStore.list(Number.MAX_SAFE_INTEGER)
+    await ownInstances(
+      ownership,
+      known.map(({ id }) => id),
+      { clock, log },
+    )
 
     const caches = new CacheBudget({
       maxBytes: plan.cacheBytes,
@@ -160,6 +190,14 @@ export async function startApp(options: AppOptions): Promise<App> {
       random,
       log,
     })
+    const ledger = new ContactLedger({ database, clock })
+    const standing: NonNullable<ChatContext['standing']> = async ({ tenant, instance, chat }) => {
+      const [lastInboundAt, said] = await Promise.all([
+        journal.lastInboundAt(instance, chat),
+        ledger.standing(tenant, chat),
+      ])
+      return { lastInboundAt, zone: zoneOf(chat), ...said }
+    }
     const queue = await openQueue({
       database,
       sealer,
@@ -169,14 +207,17 @@ export async function startApp(options: AppOptions): Promise<App> {
       eventLog: events,
       emitter: queueEvents,
       sender: sessions,
-      context: sessions,
+      context: { unread: (instance, chat) => sessions.unread(instance, chat), standing },
       pacing: pacingOf(config),
       limits: limits.queue,
+      care: () => careOf(config, sessions.isSimulated),
       expireAfterMs: config.queueExpireAfterMs,
       sweep: {
         everyMs: config.queueSweepEveryMs,
         keepFailedForMs: config.queueKeepFailedForMs,
         keepTerminalForMs: config.queueKeepTerminalForMs,
+        keepSentContentForMs: config.queueKeepSentForMs,
+        keepIdempotencyForMs: config.queueKeepKeysForMs,
       },
     })
     const { outbox, dispatcher } = queue
@@ -185,9 +226,26 @@ export async function startApp(options: AppOptions): Promise<App> {
     stops.add('sessions', 1.8 * SECOND, () => sessions.stop())
     await queue.start()
     stops.add('the queue', 5.2 * SECOND, () => queue.stop())
+    const record = (type: string, event: QueueEvents['queue.warned' | 'cold_chats.paused']): void => {
+      const { tenant, instance, ...payload } = event
+      database
+        .write([events.append({ tenant, instance, type, payload })])
+        .catch((error: unknown) => log.error({ tenant, instance, err: error }, 'an event was not stored'))
+    }
     queueEvents.on('queue.warned', (warning) => {
       log.warn(warning, 'many messages wait: is the instance online, and is pacing as fast as they come?')
+      record('queue.warned', warning)
     })
+    queueEvents.on('cold_chats.paused', (pause) => record('cold_chats.paused', pause))
+    if (config.pacing || config.limits !== 'off') {
+      const leave = await tail.follow(({ type, instance, payload }) => {
+        if (type !== 'inbound.received' || instance === null) return
+        dispatcher.inboundArrived(instance, (payload as { chat: ChatId }).chat).catch((error: unknown) => {
+          log.warn({ instance, err: error }, 'what waits for an answer of this contact goes at its time')
+        })
+      })
+      stops.add('listening to contacts', 0.1 * SECOND, async () => leave())
+    }
     sessionEvents.on('session.changed', ({ tenant, instance, view, previous }) => {
       if (view.state === previous) return
       if (view.state === 'online') dispatcher.instanceOnline(instance)
@@ -208,7 +266,8 @@ export async function startApp(options: AppOptions): Promise<App> {
       log,
     })
     const instances = await Instances.open({
-      store: new InstanceStore(database),
+      store: instanceStore,
+      ownership,
       maxInstances: config.maxInstances,
       settleServer: () => trust.settle(),
       sessions,
@@ -218,6 +277,8 @@ export async function startApp(options: AppOptions): Promise<App> {
       clock,
       log,
     })
+    const stopFollowing = followOwnership({ ownership, instances, sessions, log })
+    stops.add('following ownership', 0.1 * SECOND, async () => stopFollowing())
     stops.add('the sweep of events', 0.2 * SECOND, startSweep({ events, config, clock, log }))
 
     const governor = new MemoryGovernor({
@@ -309,7 +370,10 @@ export async function startApp(options: AppOptions): Promise<App> {
     const http = await buildHttp({
       keys,
       instances,
-      outbox,
+      queue,
+      ledger,
+      standing,
+      canonicalChat: (instance, chat) => sessions.canonicalChat(instance, chat),
       journal,
       streams,
       ready,
@@ -331,6 +395,46 @@ export async function startApp(options: AppOptions): Promise<App> {
     await stops.run()
     throw error
   }
+}
+
+/** SQLite in the data folder, or PostgreSQL as the node that the folder stands for. */
+function placeOf(
+  { databaseUrl }: Config,
+  options: { readonly dataDir: string; readonly limits: GatewayLimits; readonly stops: StopList },
+):
+  | { readonly file: string; readonly pageCacheBytes: number; readonly maxThreadBytes: number }
+  | { readonly url: string; readonly node: string } {
+  const { dataDir, limits, stops } = options
+  if (databaseUrl === '') {
+    return {
+      file: join(dataDir, 'eclusa.db'),
+      pageCacheBytes: limits.pageCacheBytes,
+      maxThreadBytes: limits.storageThreadBytes,
+    }
+  }
+  const node = openNode(dataDir)
+  stops.add('the node', 0.1 * SECOND, async () => node.release())
+  return { url: databaseUrl, node: node.id }
+}
+
+/** An instance that is lost has no session from that moment; one that is taken back connects again. */
+function followOwnership(options: {
+  readonly ownership: Ownership
+  readonly instances: Instances
+  readonly sessions: SessionPool
+  readonly log: Logger
+}): () => void {
+  const { ownership, instances, sessions, log } = options
+  return ownership.onChange((id, owned) => {
+    const instance = instances.all().find((one) => one.id === id)
+    if (instance === undefined) return
+    const { tenant, wanted, rest } = instance
+    const change =
+      owned && wanted === 'started' && rest === null ? instances.connect(instance) : sessions.stopInstance(id)
+    change.catch((error: unknown) =>
+      log.error({ tenant, instance: id, err: error }, 'a change of owner failed'),
+    )
+  })
 }
 
 function logOptions(config: Config, terminal: Terminal): Omit<Parameters<typeof openLog>[0], 'hashKey'> {
@@ -370,6 +474,19 @@ function pacingOf(config: Config): PacingOptions {
     maxTypingMs: config.pacingMaxTypingMs,
     visibleTypingMs: { min: config.pacingVisibleTypingMinMs, max: config.pacingVisibleTypingMaxMs },
     betweenMs: { min: config.pacingBetweenMinMs, max: config.pacingBetweenMaxMs },
+  }
+}
+
+/** Care is for people: a simulator has none, unless it is asked for. */
+function careOf(config: Config, isSimulated: boolean): CareOptions {
+  const { limitsContactEveryMs: everyMs } = config
+  return {
+    enabled: config.limits === 'on' || (config.limits === 'auto' && !isSimulated),
+    conversation: { everyMs, burst: config.limitsContactBurst },
+    cold: { everyMs, burst: 1 },
+    instance: { everyMs: config.limitsInstanceEveryMs, burst: config.limitsInstanceBurst },
+    maxNewContactsPerDay: config.limitsNewContactsPerDay,
+    quiet: { from: config.limitsQuietFromHour * 60, to: config.limitsQuietToHour * 60 },
   }
 }
 

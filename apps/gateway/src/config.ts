@@ -64,7 +64,13 @@ const configTable = {
     env: 'ECLUSA_DATA_DIR',
     kind: 'text',
     default: './data',
-    doc: 'Folder of everything the gateway keeps: `eclusa.db` (SQLite) and its lock.',
+    doc: 'Folder of everything the gateway keeps: `eclusa.db` (SQLite) and its lock; with PostgreSQL only the id of this node.',
+  },
+  databaseUrl: {
+    env: 'ECLUSA_DATABASE_URL',
+    kind: 'text',
+    default: '',
+    doc: 'A PostgreSQL (14 or newer) to keep everything in: `postgres://user:password@host:5432/database`. Empty: SQLite in the data folder.',
   },
   keyFile: {
     env: 'ECLUSA_KEY_FILE',
@@ -246,6 +252,75 @@ const configTable = {
     max: 600_000,
     doc: 'Longest pause between two messages of one chat.',
   },
+  limits: {
+    env: 'ECLUSA_LIMITS',
+    kind: 'choice',
+    default: 'auto',
+    choices: ['auto', 'on', 'off'],
+    doc: 'Rates, the budget of new contacts and quiet hours. `auto`: on with WhatsApp, off with a simulator. `off` is refused when `NODE_ENV` is `production` unless forced. Opt-outs and consent always count.',
+  },
+  limitsForce: {
+    env: 'ECLUSA_LIMITS_FORCE',
+    kind: 'switch',
+    default: false,
+    doc: '`on` allows `ECLUSA_LIMITS=off` in production.',
+  },
+  limitsContactEveryMs: {
+    env: 'ECLUSA_LIMITS_CONTACT_EVERY_MS',
+    kind: 'integer',
+    default: 6000,
+    min: 0,
+    max: 3_600_000,
+    doc: 'Messages to one contact go this far apart once the burst is used up.',
+  },
+  limitsContactBurst: {
+    env: 'ECLUSA_LIMITS_CONTACT_BURST',
+    kind: 'integer',
+    default: 5,
+    min: 1,
+    max: 1000,
+    doc: 'Messages that may go at once to a contact who wrote in the last 24 hours; to others it is 1.',
+  },
+  limitsInstanceEveryMs: {
+    env: 'ECLUSA_LIMITS_INSTANCE_EVERY_MS',
+    kind: 'integer',
+    default: 1000,
+    min: 0,
+    max: 3_600_000,
+    doc: 'Messages of one instance, to all its chats together, go this far apart once the burst is used up.',
+  },
+  limitsInstanceBurst: {
+    env: 'ECLUSA_LIMITS_INSTANCE_BURST',
+    kind: 'integer',
+    default: 30,
+    min: 1,
+    max: 10_000,
+    doc: 'Messages of one instance that may go at once.',
+  },
+  limitsNewContactsPerDay: {
+    env: 'ECLUSA_LIMITS_NEW_CONTACTS_PER_DAY',
+    kind: 'integer',
+    default: 200,
+    min: 0,
+    max: 1_000_000,
+    doc: 'Contacts who never wrote that an instance may write to within any 24 hours. More wait; replies do not count.',
+  },
+  limitsQuietFromHour: {
+    env: 'ECLUSA_LIMITS_QUIET_FROM_HOUR',
+    kind: 'integer',
+    default: 20,
+    min: 0,
+    max: 23,
+    doc: 'From this hour of the contact’s day on proactive messages wait.',
+  },
+  limitsQuietToHour: {
+    env: 'ECLUSA_LIMITS_QUIET_TO_HOUR',
+    kind: 'integer',
+    default: 8,
+    min: 0,
+    max: 23,
+    doc: 'Until this hour; the same as the other one: never.',
+  },
   queueExpireAfterMs: {
     env: 'ECLUSA_QUEUE_EXPIRE_AFTER_MS',
     kind: 'integer',
@@ -277,6 +352,22 @@ const configTable = {
     min: 1000,
     max: MAX_MS,
     doc: 'How long the state of a finished message can be asked for, from its last change; then it is `MESSAGE_FORGOTTEN`.',
+  },
+  queueKeepSentForMs: {
+    env: 'ECLUSA_QUEUE_KEEP_SENT_FOR_MS',
+    kind: 'integer',
+    default: 86_400_000,
+    min: 60_000,
+    max: MAX_MS,
+    doc: 'How long the text of a sent message is kept, encrypted, for a device that could not decrypt it and asks again.',
+  },
+  queueKeepKeysForMs: {
+    env: 'ECLUSA_QUEUE_KEEP_KEYS_FOR_MS',
+    kind: 'integer',
+    default: 86_400_000,
+    min: 60_000,
+    max: MAX_MS,
+    doc: 'How long an `Idempotency-Key` is known; at least until its message has ended.',
   },
   eventsKeepForMs: {
     env: 'ECLUSA_EVENTS_KEEP_FOR_MS',
@@ -433,7 +524,7 @@ export function renderConfigDocs(): string {
     '|---|---|---|---|',
     ...rows,
     '',
-    'Beside these, `NODE_ENV=production` turns the demo off and refuses `ECLUSA_PACING=off`.',
+    'Beside these, `NODE_ENV=production` turns the demo off and refuses `ECLUSA_PACING=off` and `ECLUSA_LIMITS=off`.',
     '',
   ].join('\n')
 }
@@ -452,7 +543,7 @@ function entries(): [string, Entry][] {
 function unknownNames(env: Readonly<Record<string, string | undefined>>): string[] {
   const known = entries().map(([, entry]) => entry.env)
   return Object.keys(env)
-    .filter((name) => name.startsWith('ECLUSA_') && !known.includes(name))
+    .filter((name) => /^ECLUSA_(?!TEST_)/.test(name) && !known.includes(name))
     .toSorted()
     .map((name) => `${name} is not a setting; the nearest one is ${nearest(name, known)}`)
 }
@@ -516,11 +607,21 @@ function brokenRelations(config: Config): string[] {
       'ECLUSA_PACING=off is refused when NODE_ENV is production: leave it out, or set ECLUSA_PACING_FORCE=on',
     )
   }
+  if (config.limits === 'off' && config.production && !config.limitsForce) {
+    faults.push(
+      'ECLUSA_LIMITS=off is refused when NODE_ENV is production: leave it out, or set ECLUSA_LIMITS_FORCE=on',
+    )
+  }
   const url = URL.parse(config.whatsappUrl)
   if (url === null || (url.protocol !== 'wss:' && !isSimulatorUrl(config.whatsappUrl))) {
     faults.push(
       'ECLUSA_WHATSAPP_URL must be a wss:// address, or a ws:// address of this machine (a simulator)',
     )
+  }
+  const database = URL.parse(config.databaseUrl)
+  if (config.databaseUrl !== '' && !/^postgres(?:ql)?:$/.test(database?.protocol ?? '')) {
+    // Not the value: it may hold a password.
+    faults.push('ECLUSA_DATABASE_URL must look like postgres://user:password@host:5432/database')
   }
   if (config.demo === 'on' && config.whatsappUrl !== WHATSAPP_URL) {
     faults.push(

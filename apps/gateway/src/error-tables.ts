@@ -1,5 +1,5 @@
 import { type ErrorKind, kernelErrors } from '@eclusa/kernel'
-import { queueErrors } from '@eclusa/queue'
+import { careErrors, queueErrors } from '@eclusa/queue'
 import { sessionErrors } from '@eclusa/session'
 import { storageErrors } from '@eclusa/storage'
 import { gatewayErrors, messageErrors } from './errors.ts'
@@ -7,7 +7,7 @@ import { gatewayErrors, messageErrors } from './errors.ts'
 /** Every error a caller can meet, by the package it comes from: the text of docs/errors.md. */
 const tables: readonly (readonly [title: string, kinds: readonly ErrorKind[]])[] = [
   ['Gateway', Object.values<ErrorKind>({ ...gatewayErrors, ...messageErrors })],
-  ['Queue', Object.values<ErrorKind>(queueErrors)],
+  ['Queue', Object.values<ErrorKind>({ ...queueErrors, ...careErrors })],
   ['Session', Object.values<ErrorKind>(sessionErrors)],
   ['Storage', Object.values<ErrorKind>(storageErrors)],
   ['Kernel', Object.values<ErrorKind>(kernelErrors)],

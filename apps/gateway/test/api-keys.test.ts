@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
 import { systemClock } from '@eclusa/kernel'
 import { loadMigrations } from '@eclusa/storage'
-import { openTestDatabase } from '@eclusa/storage/test-kit'
+import { openTestDatabase, testEachDatabase as test } from '@eclusa/storage/test-kit'
 import { ApiKeyStore } from '../src/keys/api-key-store.ts'
 import { ApiKeys } from '../src/keys/api-keys.ts'
 

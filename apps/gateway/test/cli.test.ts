@@ -32,7 +32,7 @@ function eclusa(args: readonly string[], env: Record<string, string> = {}): Prom
 test('help names every command and how to begin; each command has its own', async () => {
   const { code, out } = await eclusa(['--help'])
   assert.equal(code, 0)
-  for (const command of ['start', 'pair', 'send', 'status', 'simulator'])
+  for (const command of ['start', 'pair', 'send', 'status', 'queue', 'simulator'])
     assert.match(out, new RegExp(`^ {2}${command} `, 'm'))
   assert.match(out, /To begin with:/)
   for (const command of ['pair', 'send', 'status']) {
@@ -135,4 +135,30 @@ test('a gateway without a key shows one once, and SIGTERM, even twice, ends it w
   }
   assert.match(await run(), /API key, shown only now: {2}ecl_[0-9a-z]{8}_[\w-]{43}\n/)
   assert.doesNotMatch(await run(), /ecl_/)
+})
+
+test('the queue is looked at and changed from the command line, in words and in JSON', async (t) => {
+  const gateway = await startGateway(t)
+  const id = await newInstance(gateway)
+  const to = '+5511999990000'
+  const sent = await gateway.call('POST', `/v1/instances/${id}/messages`, { to, text: 'Hello' })
+  const message = String(sent.body['id'])
+  const queue = (...args: string[]): Promise<Run> =>
+    eclusa(['queue', ...args, '--url', gateway.app.url], { ECLUSA_API_KEY: KEY })
+  assert.match((await queue('stats')).out, /^PENDING: 1, PROCESSING: 0, FAILED: 0\n/)
+  assert.match((await queue('list', '--state', 'PENDING')).out, new RegExp(`^${message}  PENDING`))
+  assert.equal((await queue('pause', id)).code, 0)
+  const why = JSON.parse((await queue('why', message, '--json')).out) as { waits: { reason: string }[] }
+  assert.deepEqual(
+    why.waits.map(({ reason }) => reason),
+    ['INSTANCE_PAUSED', 'INSTANCE_OFFLINE'],
+  )
+  assert.match((await queue('stats', id)).out, /the instance is paused/)
+  assert.equal((await queue('resume', id)).out, 'resumed\n')
+  assert.match((await queue('why', message)).out, /INSTANCE_OFFLINE: The instance is not connected/)
+  assert.match((await queue('now', message)).out, /PENDING/)
+  assert.match((await queue('cancel-chat', id, to)).out, /^cancelled 1, already on the wire 0/)
+  assert.match((await queue('retry', message)).err, /QUEUE_NOT_FAILED/)
+  assert.equal((await queue('retry-failed', id)).out, '0 wait again\n')
+  assert.match((await queue('pause')).err, /Name an instance, or a tenant/)
 })

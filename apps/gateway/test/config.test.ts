@@ -125,3 +125,15 @@ test('docs/config.md is what the table says (npm run docs writes it)', () => {
   const written = readFileSync(new URL('../../../docs/config.md', import.meta.url), 'utf8')
   assert.equal(written, renderConfigDocs())
 })
+
+test('a database URL is PostgreSQL’s, and what is wrong with it is told without its password', () => {
+  const faults = faultsOf({ ECLUSA_DATABASE_URL: 'mysql://eclusa:secret@db/eclusa' })
+  assert.match(faults, /ECLUSA_DATABASE_URL must look like postgres:/)
+  assert.doesNotMatch(faults, /secret@/)
+  for (const url of [
+    'postgres://db/eclusa',
+    'postgresql://eclusa:secret@[::1]:5433/eclusa?sslmode=require',
+  ]) {
+    assert.equal(loadConfig({ ECLUSA_DATABASE_URL: url }).databaseUrl, url)
+  }
+})

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { createInterface } from 'node:readline'
 import { test, type TestContext } from 'node:test'
+import { testEachDatabase } from '@eclusa/storage/test-kit'
 import { fileURLToPath } from 'node:url'
 import { until } from '@eclusa/kernel/test-kit'
 import { createSimulator, type Simulator } from '@eclusa/simulator'
@@ -17,45 +18,48 @@ async function world(t: TestContext): Promise<{ gateway: TestGateway; simulator:
   return { gateway, simulator }
 }
 
-test('a number is paired by QR, sends, is answered, and every step can be asked for', async (t) => {
-  const { gateway, simulator } = await world(t)
-  simulator.addNumber(SHOP)
-  const ana = simulator.addContact(ANA, { name: 'Ana', autoRead: true })
-  const id = await newInstance(gateway)
-  await pairByQr(gateway, simulator.number(SHOP), id)
-  const shown = await gateway.call('GET', `/v1/instances/${id}`)
-  assert.equal(shown.body['number'], `+${SHOP}`)
+testEachDatabase(
+  'a number is paired by QR, sends, is answered, and every step can be asked for',
+  async (t) => {
+    const { gateway, simulator } = await world(t)
+    simulator.addNumber(SHOP)
+    const ana = simulator.addContact(ANA, { name: 'Ana', autoRead: true })
+    const id = await newInstance(gateway)
+    await pairByQr(gateway, simulator.number(SHOP), id)
+    const shown = await gateway.call('GET', `/v1/instances/${id}`)
+    assert.equal(shown.body['number'], `+${SHOP}`)
 
-  const sent = await gateway.call('POST', `/v1/instances/${id}/messages`, {
-    to: `+${ANA}`,
-    text: 'Hello Ana',
-  })
-  const path = `/v1/messages/${String(sent.body['id'])}`
-  await until(async () => (await gateway.call('GET', path)).body['state'] === 'READ', 'it is read')
-  const { body } = await gateway.call('GET', path)
-  const times = ['acceptedAt', 'sentAt', 'deliveredAt', 'readAt'].map((name) =>
-    Date.parse(String(body[name])),
-  )
-  assert.ok(times.every((time) => !Number.isNaN(time)))
-  assert.deepEqual(
-    ana.inbox.map(({ text, waMessageId }) => ({ text, waMessageId })),
-    [{ text: 'Hello Ana', waMessageId: body['waMessageId'] }],
-  )
+    const sent = await gateway.call('POST', `/v1/instances/${id}/messages`, {
+      to: `+${ANA}`,
+      text: 'Hello Ana',
+    })
+    const path = `/v1/messages/${String(sent.body['id'])}`
+    await until(async () => (await gateway.call('GET', path)).body['state'] === 'READ', 'it is read')
+    const { body } = await gateway.call('GET', path)
+    const times = ['acceptedAt', 'sentAt', 'deliveredAt', 'readAt'].map((name) =>
+      Date.parse(String(body[name])),
+    )
+    assert.ok(times.every((time) => !Number.isNaN(time)))
+    assert.deepEqual(
+      ana.inbox.map(({ text, waMessageId }) => ({ text, waMessageId })),
+      [{ text: 'Hello Ana', waMessageId: body['waMessageId'] }],
+    )
 
-  ana.send(simulator.number(SHOP), 'Hello shop')
-  const inbound = `/v1/instances/${id}/inbound`
-  await until(
-    async () => ((await gateway.call('GET', inbound)).body['items'] as unknown[]).length === 1,
-    'the answer is here',
-  )
-  const page = (await gateway.call('GET', inbound)).body as { items: Record<string, unknown>[]; next: null }
-  assert.deepEqual(Object.keys(page.items[0] ?? {}), ['id', 'from', 'text', 'waMessageId', 'receivedAt'])
-  assert.equal(page.items[0]?.['from'], `+${ANA}`)
-  assert.equal(page.items[0]?.['text'], 'Hello shop')
-  const after = await gateway.call('GET', `${inbound}?after=${String(page.items[0]?.['id'])}`)
-  assert.deepEqual(after.body, { items: [], next: null })
-  await simulator.assertClean()
-})
+    ana.send(simulator.number(SHOP), 'Hello shop')
+    const inbound = `/v1/instances/${id}/inbound`
+    await until(
+      async () => ((await gateway.call('GET', inbound)).body['items'] as unknown[]).length === 1,
+      'the answer is here',
+    )
+    const page = (await gateway.call('GET', inbound)).body as { items: Record<string, unknown>[]; next: null }
+    assert.deepEqual(Object.keys(page.items[0] ?? {}), ['id', 'from', 'text', 'waMessageId', 'receivedAt'])
+    assert.equal(page.items[0]?.['from'], `+${ANA}`)
+    assert.equal(page.items[0]?.['text'], 'Hello shop')
+    const after = await gateway.call('GET', `${inbound}?after=${String(page.items[0]?.['id'])}`)
+    assert.deepEqual(after.body, { items: [], next: null })
+    await simulator.assertClean()
+  },
+)
 
 test('the QR code comes as JSON, SVG and PNG, and there is none once it is scanned', async (t) => {
   const { gateway, simulator } = await world(t)
@@ -101,7 +105,7 @@ test('a pairing code can be asked for at once, and links the phone that types it
   assert.equal(again.body['code'], 'SESSION_ALREADY_PAIRED')
 })
 
-test('stopping an instance keeps its link and its messages; deleting it ends both', async (t) => {
+testEachDatabase('stopping an instance keeps its link and its messages; deleting it ends both', async (t) => {
   const { gateway, simulator } = await world(t)
   const phone = simulator.addNumber(SHOP)
   simulator.addContact(ANA)

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { test, type TestContext } from 'node:test'
+import type { TestContext } from 'node:test'
 import {
   type Clock,
   EclusaError,
@@ -10,7 +10,7 @@ import {
 } from '@eclusa/kernel'
 import { ManualClock, settle, until } from '@eclusa/kernel/test-kit'
 import { type Database, EventLog } from '@eclusa/storage'
-import { openTestDatabase, testSealer } from '@eclusa/storage/test-kit'
+import { openTestDatabase, testEachDatabase as test, testSealer } from '@eclusa/storage/test-kit'
 import { EventStreams, type StreamSink } from '../src/events/event-streams.ts'
 import { EventTail } from '../src/events/event-tail.ts'
 
@@ -63,6 +63,8 @@ interface World {
   readonly eventLog: EventLog
   readonly streams: EventStreams
   readonly log: (count: number, tenant?: TenantId, text?: string) => Promise<void>
+  /** The streams opened so far know where they begin. */
+  readonly begun: () => Promise<void>
 }
 
 async function world(
@@ -89,6 +91,11 @@ async function world(
     database,
     eventLog,
     streams,
+    async begun() {
+      await settle()
+      await until(() => database.stats().waitingCount === 0, 'the database to be idle')
+      await settle()
+    },
     async log(count, tenant = acme, text = 'x') {
       await Promise.all(
         Array.from({ length: count }, () =>
@@ -175,12 +182,12 @@ test('a client that reads at once gets all of a burst of large events, in replay
 })
 
 test('a live client with more than 256 events unsent gets no more until it took them, then all; others are not disturbed', async (t) => {
-  const { streams, log } = await world(t)
+  const { streams, log, begun } = await world(t)
   const slow = new TestSink()
   const fast = new TestSink()
   streams.open(slow, { after: null })
   streams.open(fast, { after: null })
-  await settle(20)
+  await begun()
   await log(1)
   await until(() => slow.ids.length === 1 && fast.ids.length === 1, 'both live')
   slow.stalled = true
@@ -198,12 +205,12 @@ test('a live client with more than 256 events unsent gets no more until it took 
 
 test('a live client with too many bytes unsent gets no more either, and is dropped when it takes nothing for 30 s', async (t) => {
   const clock = new ManualClock()
-  const { streams, log } = await world(t, { maxUnsentBytes: 10_000, clock })
+  const { streams, log, begun } = await world(t, { maxUnsentBytes: 10_000, clock })
   const sink = new TestSink()
   const other = new TestSink()
   streams.open(sink, { after: null })
   streams.open(other, { after: null })
-  await settle(20)
+  await begun()
   await log(1)
   await until(() => sink.ids.length === 1 && other.ids.length === 1, 'live')
   sink.stalled = true
@@ -240,13 +247,13 @@ test('a slow client that takes a little every 30 s is kept', async (t) => {
 
 test('a replay waits for its client and drops it after 30 s without progress', async (t) => {
   const clock = new ManualClock()
-  const { streams, log } = await world(t, { clock })
+  const { streams, log, begun } = await world(t, { clock })
   await log(500)
   const sink = new TestSink()
   sink.stalled = true
   streams.open(sink, { after: 0 })
   await until(() => sink.ids.length === 100, 'one batch')
-  await settle(20)
+  await begun()
   assert.equal(sink.ids.length, 100)
   sink.release()
   sink.stalled = true
@@ -275,10 +282,10 @@ test('a cursor of the future, or before what is kept, is told by resync', async 
 
 test('a sign of life goes out every 15 s while nothing happens, and no timer is left at the end', async (t) => {
   const clock = new ManualClock()
-  const { streams } = await world(t, { clock })
+  const { streams, begun } = await world(t, { clock })
   const sink = new TestSink()
   const gone = streams.open(sink, { after: null })
-  await settle(20)
+  await begun()
   await clock.tick(45_000)
   assert.equal(sink.text.match(/: heartbeat/g)?.length, 3)
   gone()

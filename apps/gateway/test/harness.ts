@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { until } from '@eclusa/kernel/test-kit'
 import type { NumberPhone } from '@eclusa/simulator'
+import { makeTestSchema } from '@eclusa/storage/test-kit'
 import { type App, type AppOptions, startApp } from '../src/app.ts'
 import { loadConfig } from '../src/config.ts'
 import { Terminal } from '../src/terminal.ts'
@@ -12,6 +13,8 @@ export const KEY = 'f3b1-0c9a-77aa-4d52-8f60-19c2-e5d4-a1b0'
 
 export interface TestGateway {
   readonly app: App
+  /** Where its database is, when that is PostgreSQL; else ''. */
+  readonly databaseUrl: string
   /** The folder with the data and the key file, removed after the test. */
   readonly folder: string
   /** Stops it and starts it anew on the same data. */
@@ -36,8 +39,10 @@ export async function startGateway(
   options: Pick<AppOptions, 'readings' | 'machine'> = {},
 ): Promise<TestGateway> {
   const folder = mkdtempSync(join(tmpdir(), 'eclusa-gateway-'))
+  const schema = await makeTestSchema(t)
   const config = loadConfig({
     ECLUSA_DATA_DIR: join(folder, 'data'),
+    ECLUSA_DATABASE_URL: schema.url,
     ECLUSA_HTTP_PORT: '0',
     ECLUSA_API_KEY: KEY,
     ECLUSA_DEMO: 'off',
@@ -51,6 +56,7 @@ export async function startGateway(
   let app = await startApp({ config, terminal, ...options })
   t.after(async () => {
     await app.stop()
+    await schema.drop()
     rmSync(folder, { recursive: true, force: true })
   })
   const raw = async (
@@ -77,6 +83,7 @@ export async function startGateway(
     get app() {
       return app
     },
+    databaseUrl: schema.url,
     folder,
     async restart() {
       await app.stop()

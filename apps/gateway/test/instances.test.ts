@@ -7,6 +7,7 @@ import { test, type TestContext } from 'node:test'
 import { silentLogger } from '@eclusa/kernel'
 import { ManualClock, settle, until } from '@eclusa/kernel/test-kit'
 import { createSimulator, type NumberPhone, type Simulator } from '@eclusa/simulator'
+import { testEachDatabase } from '@eclusa/storage/test-kit'
 import { ServerTrust } from '../src/simulator-trust.ts'
 import { newInstance, pairByQr, startGateway, stateOf, type TestGateway } from './harness.ts'
 
@@ -29,30 +30,33 @@ async function shownOf(gateway: TestGateway, id: string): Promise<Record<string,
   return { state, number, code: (reason as { code: string } | null)?.code ?? null, since }
 }
 
-test('a banned number is not logged in again by a restart, and is shown as before; starting it tries anew', async (t) => {
-  const { gateway, simulator, phone, id } = await world(t)
-  await pairByQr(gateway, phone, id)
-  phone.devices()[0]?.ban()
-  await until(async () => (await stateOf(gateway, id)) === 'banned', 'it is banned')
-  const before = await shownOf(gateway, id)
-  assert.deepEqual(
-    { ...before, since: 0 },
-    { state: 'banned', number: `+${SHOP}`, code: 'SESSION_BANNED', since: 0 },
-  )
-  const { total } = simulator.stats.connections
+testEachDatabase(
+  'a banned number is not logged in again by a restart, and is shown as before; starting it tries anew',
+  async (t) => {
+    const { gateway, simulator, phone, id } = await world(t)
+    await pairByQr(gateway, phone, id)
+    phone.devices()[0]?.ban()
+    await until(async () => (await stateOf(gateway, id)) === 'banned', 'it is banned')
+    const before = await shownOf(gateway, id)
+    assert.deepEqual(
+      { ...before, since: 0 },
+      { state: 'banned', number: `+${SHOP}`, code: 'SESSION_BANNED', since: 0 },
+    )
+    const { total } = simulator.stats.connections
 
-  await gateway.restart()
-  assert.deepEqual(await shownOf(gateway, id), before)
-  await gateway.restart()
-  assert.deepEqual(await shownOf(gateway, id), before)
-  assert.equal(simulator.stats.connections.total, total)
+    await gateway.restart()
+    assert.deepEqual(await shownOf(gateway, id), before)
+    await gateway.restart()
+    assert.deepEqual(await shownOf(gateway, id), before)
+    assert.equal(simulator.stats.connections.total, total)
 
-  phone.devices()[0]?.allowLogin()
-  await gateway.call('POST', `/v1/instances/${id}/start`)
-  await until(async () => (await stateOf(gateway, id)) === 'online', 'it is online again')
-  await gateway.restart()
-  await until(async () => (await stateOf(gateway, id)) === 'online', 'it is online after a restart')
-})
+    phone.devices()[0]?.allowLogin()
+    await gateway.call('POST', `/v1/instances/${id}/start`)
+    await until(async () => (await stateOf(gateway, id)) === 'online', 'it is online again')
+    await gateway.restart()
+    await until(async () => (await stateOf(gateway, id)) === 'online', 'it is online after a restart')
+  },
+)
 
 test('a number unlinked on the phone stays logged out over a restart, without its number', async (t) => {
   const { gateway, simulator, phone, id } = await world(t)

@@ -36,6 +36,16 @@ export class Places {
     }
   }
 
+  /** Runs `work` in a place of its own. */
+  async run<T>(work: () => Promise<T>): Promise<T> {
+    const leave = await this.enter()
+    try {
+      return await work()
+    } finally {
+      leave()
+    }
+  }
+
   /** Whoever is inside stays; whoever comes waits until it is let go. */
   hold(): void {
     this.#held = true

@@ -18,7 +18,8 @@ export class ManualClock implements Clock {
   }
 
   setTimer(delayMs: number, run: () => void): Timer {
-    const timer = { dueAt: this.#now + Math.max(0, delayMs), order: this.#order++, run }
+    // Whole milliseconds, as the machine's clock has them.
+    const timer = { dueAt: this.#now + Math.ceil(Math.max(0, delayMs)), order: this.#order++, run }
     this.#timers.add(timer)
     return { cancel: () => this.#timers.delete(timer) }
   }

@@ -74,3 +74,16 @@ test('whatever comes, goes, holds and lets go: never too many, and all get in in
     { numRuns: 60 },
   )
 })
+
+test('work that fails gives its place back', async () => {
+  const places = new Places(1)
+  await assert.rejects(
+    places.run(async () => {
+      assert.equal(places.taken, 1)
+      throw new Error('it failed')
+    }),
+    /it failed/,
+  )
+  assert.equal(await places.run(async () => places.taken), 1)
+  assert.equal(places.taken, 0)
+})

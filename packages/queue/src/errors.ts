@@ -7,6 +7,13 @@ type QueueErrorName =
   | 'IDEMPOTENCY_MISMATCH'
   | 'BAD_CONTENT'
   | 'BAD_PACING'
+  | 'BAD_CARE'
+  | 'BAD_TIME'
+  | 'IDEMPOTENCY_IN_FLIGHT'
+  | 'NOT_FAILED'
+  | 'NOT_WAITING'
+  | 'TOO_MANY_PAUSES'
+  | 'TOO_MANY_SETTINGS'
   | 'MESSAGE_EXPIRED'
   | 'SEND_FAILED'
   | 'SEND_TIMEOUT'
@@ -33,6 +40,39 @@ export const queueErrors: Readonly<Record<QueueErrorName, ErrorKind>> = defineEr
     delivered: 'no',
     message: 'This Idempotency-Key was used with another body in the last 24 hours; use a new key',
   },
+  IDEMPOTENCY_IN_FLIGHT: {
+    status: 409,
+    retry: 'later',
+    delivered: 'unknown',
+    message: 'A request with this Idempotency-Key is being answered just now; ask again for its answer',
+  },
+  BAD_TIME: { status: 400, retry: 'never', delivered: 'no', message: 'The time is not one to send at' },
+  NOT_FAILED: {
+    status: 409,
+    retry: 'never',
+    delivered: 'unknown',
+    message: 'Only a message that failed, and whose text is still kept, can be tried again',
+  },
+  NOT_WAITING: {
+    status: 409,
+    retry: 'never',
+    delivered: 'unknown',
+    message: 'The message does not wait any more',
+  },
+  TOO_MANY_PAUSES: {
+    status: 409,
+    retry: 'never',
+    delivered: 'no',
+    message:
+      'As many tenants, instances and chats are paused as can be: resume some, or pause their instance',
+  },
+  TOO_MANY_SETTINGS: {
+    status: 409,
+    retry: 'never',
+    delivered: 'no',
+    message: 'As many tenants and instances have a pacing of their own as can have one: delete some',
+  },
+  BAD_CARE: { status: 400, retry: 'never', delivered: 'no', message: 'The limits are not valid' },
   BAD_CONTENT: { status: 400, retry: 'never', delivered: 'no', message: 'The content cannot be sent' },
   BAD_PACING: { status: 400, retry: 'never', delivered: 'no', message: 'The pacing options are not valid' },
   MESSAGE_EXPIRED: { status: 410, retry: 'never', delivered: 'no', message: 'Message expired' },
@@ -50,3 +90,22 @@ export const queueErrors: Readonly<Record<QueueErrorName, ErrorKind>> = defineEr
     message: 'The instance was removed before WhatsApp confirmed the message',
   },
 })
+
+/** Why care refuses a message for good; said by the API at once where it is known at once, else in `failure.code`. */
+export const careErrors: Readonly<Record<'OPTED_OUT' | 'CONSENT_MISSING', ErrorKind>> = defineErrors(
+  'CONTACT',
+  {
+    OPTED_OUT: {
+      status: 409,
+      retry: 'never',
+      delivered: 'no',
+      message: 'The contact opted out; wait until they write, or record their new consent',
+    },
+    CONSENT_MISSING: {
+      status: 409,
+      retry: 'never',
+      delivered: 'no',
+      message: 'A proactive message needs the contact’s consent on record',
+    },
+  },
+)

@@ -1,6 +1,20 @@
+export {
+  type CareOptions,
+  type ChatStanding,
+  checkCare,
+  CONVERSATION_MS,
+  defaultCare,
+  type HoldReason,
+  quietEndOf,
+  type Rate,
+  refusalOf,
+} from './care.ts'
+export type { ColdPause } from './cold-store.ts'
+export { type InstanceQueue, type MessagePage, QueueControl } from './control.ts'
 export type { QueueStats } from './counts.ts'
-export { defaultDispatcherLimits, Dispatcher, type DispatcherLimits, SEND_DEADLINE_MS } from './dispatcher.ts'
-export { queueErrors } from './errors.ts'
+export { SEND_DEADLINE_MS } from './delivery.ts'
+export { defaultDispatcherLimits, Dispatcher, type DispatcherLimits } from './dispatcher.ts'
+export { careErrors, queueErrors } from './errors.ts'
 export { queueMemory } from './memory.ts'
 export type {
   ChatContext,
@@ -14,11 +28,22 @@ export type {
   OutboundState,
   OutboundStatus,
   Priority,
+  Purpose,
   QueueEvents,
   UnreadMessage,
 } from './message.ts'
 export { openQueue, type Queue, queueMigrations, type QueueOptions } from './open-queue.ts'
-export { type Accepted, MAX_TEXT_LENGTH, type NewOutbound, Outbox } from './outbox.ts'
+export {
+  type Accepted,
+  MAX_BATCH,
+  MAX_TEXT_LENGTH,
+  type NewBatch,
+  type NewOutbound,
+  Outbox,
+} from './outbox.ts'
+export { PacingSettings } from './pacing-settings.ts'
 export { checkPacing, countWords, defaultPacing, type PacingOptions, type Range } from './pacing.ts'
 export type { Receipt } from './receipts.ts'
 export { defaultSweepOptions, Sweep, type SweepOptions, type SweepResult } from './sweep.ts'
+export type { Pause } from './pause-store.ts'
+export type { Waiting, WaitReason } from './why.ts'

@@ -1,10 +1,17 @@
 import type { ChatId, InstanceId, MessageId, TenantId, WaMessageId } from '@eclusa/kernel'
+import type { ChatStanding } from './care.ts'
 
 /** What a message says; sealed as JSON in its row. */
 export type OutboundContent = { readonly kind: 'text'; readonly text: string }
 
 /** `urgent` goes before `normal` before `bulk` of the same chat; within one, first come first sent. */
 export type Priority = 'urgent' | 'normal' | 'bulk'
+
+/**
+ * What a message is sent for. `proactive`: nobody asked for it, so it needs the contact's recorded consent. Without
+ * one, whether the contact wrote in the last 24 hours decides.
+ */
+export type Purpose = 'reply' | 'proactive'
 
 /** Who and what a message is, without its content. */
 export interface OutboundIdentity {
@@ -70,13 +77,19 @@ export interface MessageSender {
   setPresence(instance: InstanceId, chat: ChatId, presence: 'composing' | 'paused'): Promise<void>
 }
 
-/** What the queue needs to know of a chat's other direction. */
+/** What the queue needs to know of a chat's other direction, and of the person there. */
 export interface ChatContext {
   /** Unread inbound messages of this chat, oldest first, at most 100, and the words of the last one. */
   unread(
     instance: InstanceId,
     chat: ChatId,
   ): Promise<{ readonly messages: readonly UnreadMessage[]; readonly lastWordCount: number }>
+  /** Asked once per message before it is sent. Without it everybody is taken to be in conversation. */
+  standing?(message: {
+    readonly tenant: TenantId
+    readonly instance: InstanceId
+    readonly chat: ChatId
+  }): Promise<ChatStanding>
 }
 
 /** Every event about a message carries this; never its content. */
@@ -101,6 +114,7 @@ export type DurableEventName =
   | 'outbound.read'
   | 'outbound.failed'
   | 'outbound.cancelled'
+  | 'outbound.retried'
 
 /** Those that only tell what is going on now. */
 export type LiveEventName = 'outbound.reading' | 'outbound.thinking' | 'outbound.typing' | 'outbound.sending'
@@ -111,5 +125,14 @@ export type QueueEvents = { readonly [Name in DurableEventName | LiveEventName]:
     readonly tenant: TenantId
     readonly instance: InstanceId
     readonly waiting: number
+  }
+  /** WhatsApp restricts an instance: until then only conversations flow. */
+  readonly 'cold_chats.paused': {
+    readonly tenant: TenantId
+    readonly instance: InstanceId
+    /** Of WhatsApp's answer. */
+    readonly code: string
+    /** Epoch milliseconds. */
+    readonly until: number
   }
 }

@@ -1,5 +1,10 @@
 import type { Clock, InstanceId, Lifecycle, Logger, TenantId, TypedEmitter } from '@eclusa/kernel'
 import { type Database, type EventLog, loadMigrations, type Migration, type Sealer } from '@eclusa/storage'
+import { type CareOptions, checkCare, defaultCare } from './care.ts'
+import { CareGate } from './care-gate.ts'
+import { ColdStore } from './cold-store.ts'
+import { QueueControl } from './control.ts'
+import { ControlStore } from './control-store.ts'
 import { QueueCounts } from './counts.ts'
 import {
   DEFAULT_EXPIRE_AFTER_MS,
@@ -8,11 +13,17 @@ import {
   type DispatcherLimits,
 } from './dispatcher.ts'
 import { Endings } from './endings.ts'
+import { Holds } from './holds.ts'
+import { HoldStore } from './hold-store.ts'
 import { LiveMessage, LiveMessages } from './live-messages.ts'
 import type { ChatContext, MessageSender, QueueEvents } from './message.ts'
 import { OutboundStore } from './outbound-store.ts'
 import { Outbox } from './outbox.ts'
+import { PacingSettings } from './pacing-settings.ts'
+import { PacingSettingStore } from './pacing-setting-store.ts'
 import { checkPacing, defaultPacing, type PacingOptions } from './pacing.ts'
+import { PauseStore } from './pause-store.ts'
+import { Pauses } from './pauses.ts'
 import { Receipts } from './receipts.ts'
 import { defaultSweepOptions, Sweep, type SweepOptions } from './sweep.ts'
 
@@ -30,8 +41,10 @@ export interface QueueOptions {
   readonly emitter: TypedEmitter<QueueEvents>
   readonly sender: MessageSender
   readonly context: ChatContext
-  /** For everyone, or by tenant and instance (asked for each message; checked by whoever stores it). */
+  /** For everyone who has none of their own (`PacingSettings`), or by tenant and instance; asked for each message. */
   readonly pacing?: PacingOptions | ((tenant: TenantId, instance: InstanceId) => PacingOptions)
+  /** Rates, new contacts and quiet hours; as `pacing`. Default off: opt-outs and consent count nevertheless. */
+  readonly care?: CareOptions | ((tenant: TenantId, instance: InstanceId) => CareOptions)
   /** In [0, 1). Default Math.random. */
   readonly random?: () => number
   readonly limits?: Partial<DispatcherLimits>
@@ -43,26 +56,58 @@ export interface QueueOptions {
 /** The queue's parts. Start the dispatcher, then the sweep; stop them before the database. */
 export interface Queue extends Lifecycle {
   readonly outbox: Outbox
+  readonly control: QueueControl
+  readonly pacing: PacingSettings
   readonly dispatcher: Dispatcher
   readonly sweep: Sweep
 }
 
 /**
  * Puts the parts of the queue together and brings back what a crash interrupted. Nothing is sent before `start`.
- * @throws QUEUE_BAD_PACING
+ * @throws QUEUE_BAD_PACING, QUEUE_BAD_CARE
  */
 export async function openQueue(options: QueueOptions): Promise<Queue> {
   const { database, sealer, eventLog, clock, log, emitter, sender, context } = options
   const pacing = options.pacing ?? defaultPacing
   if (typeof pacing !== 'function') checkPacing(pacing)
   const { expireAfterMs = DEFAULT_EXPIRE_AFTER_MS } = options
+  const care = options.care ?? { ...defaultCare, enabled: false }
+  if (typeof care !== 'function') checkCare(care)
+  const careOf = typeof care === 'function' ? care : () => care
   const store = new OutboundStore({ database, sealer, eventLog, clock })
+  const holdStore = new HoldStore({ database, clock })
+  const cold = new ColdStore({ database, clock })
+  const pauses = await Pauses.open(new PauseStore({ database, clock }))
+  const settings = await PacingSettings.open(
+    new PacingSettingStore({ database, clock }),
+    typeof pacing === 'function' ? pacing : () => pacing,
+  )
   const counts = new QueueCounts(emitter)
   const live = new LiveMessages()
+  const limits = { ...defaultDispatcherLimits, ...options.limits }
+  const gate = new CareGate({
+    context,
+    cold,
+    holds: holdStore,
+    optionsOf: careOf,
+    clock,
+    log,
+    emitter,
+    maxRates: limits.maxRates,
+  })
+  const holds = new Holds({
+    store: holdStore,
+    clock,
+    log,
+    admitted: (message, priority) => dispatcher.accepted(message, priority),
+  })
   const dispatcher = new Dispatcher({
     store,
     counts,
     live,
+    holds,
+    care: gate,
+    pauses,
     receipts: new Receipts({ store, live, emitter, log }),
     sender,
     context,
@@ -70,8 +115,9 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
     log,
     emitter,
     random: options.random ?? Math.random,
-    pacingOf: typeof pacing === 'function' ? pacing : () => pacing,
-    limits: { ...defaultDispatcherLimits, ...options.limits },
+    pacingOf: (tenant, instance) => settings.of(tenant, instance),
+    careOf,
+    limits,
     expireAfterMs,
   })
   const lastSeq = await store.lastSeq()
@@ -82,9 +128,26 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
     live.add(new LiveMessage(identity, { processing: false, unconfirmed: true, deliveredAt, readAt }))
   }
   const endings = new Endings({ store, counts, live, clock, emitter })
-  const outbox = new Outbox({ store, counts, live, clock, emitter, endings, listener: dispatcher, lastSeq })
+  const outbox = new Outbox({
+    store,
+    counts,
+    live,
+    clock,
+    emitter,
+    endings,
+    listener: dispatcher,
+    held: (until) => holds.dueAt(until),
+    expireAfterMs,
+    forgetMore: async (instance) => {
+      await cold.forget(instance)
+      await pauses.forget(instance)
+      await settings.forget(instance)
+    },
+    lastSeq,
+  })
   const sweep = new Sweep({
     store,
+    cold,
     counts,
     endings,
     clock,
@@ -92,8 +155,22 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
     options: { ...defaultSweepOptions, ...options.sweep },
     expireAfterMs,
   })
+  const control = new QueueControl({
+    store: new ControlStore({ database, eventLog, clock }),
+    pauses,
+    dispatcher,
+    counts,
+    live,
+    care: gate,
+    clock,
+    emitter,
+    expireAfterMs,
+  })
+  await holds.open()
   return {
     outbox,
+    control,
+    pacing: settings,
     dispatcher,
     sweep,
     async start() {
@@ -101,7 +178,7 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
       await sweep.start()
     },
     async stop() {
-      await Promise.all([sweep.stop(), dispatcher.stop()])
+      await Promise.all([holds.stop(), sweep.stop(), dispatcher.stop()])
     },
   }
 }

@@ -14,6 +14,7 @@ import {
   type Sealer,
   type Statement,
   storageErrors,
+  type WriteOptions,
 } from '@eclusa/storage'
 import type { RowStatus } from './counts.ts'
 import type {
@@ -24,14 +25,33 @@ import type {
   OutboundIdentity,
   OutboundState,
   OutboundStatus,
+  Purpose,
 } from './message.ts'
 import { fromSqlTime, toSqlTime } from './sql-time.ts'
 
 /** What an Idempotency-Key was answered with the first time. */
 export interface Replay {
+  /** Of the first message; the others of its batch follow it. */
   readonly seq: number
+  readonly messageCount: number
+  /** Of the first message. */
   readonly waMessageId: WaMessageId
   readonly bodyHash: string
+}
+
+/** A row to be. */
+export interface NewRow {
+  readonly identity: OutboundIdentity
+  readonly content: OutboundContent
+  /** 0 urgent, 1 normal, 2 bulk. */
+  readonly priority: number
+  readonly maxRetries: number
+  readonly purpose: Purpose | null
+  /** Epoch milliseconds; it takes its place in the line then. Null: at once. */
+  readonly notBefore: number | null
+  /** Epoch milliseconds; null: as the setting says. */
+  readonly expiresAt: number | null
+  readonly event: DurableEvent
 }
 
 /** The head of a chat, marked PROCESSING. */
@@ -46,6 +66,9 @@ export interface Claimed {
   readonly maxRetries: number
   /** When a send of it last began, this claim included. */
   readonly sentAt: number | null
+  readonly purpose: Purpose | null
+  /** Epoch milliseconds; null: as the setting says. */
+  readonly expiresAt: number | null
   readonly receiptDeliveredAt: number | null
   readonly receiptReadAt: number | null
 }
@@ -111,15 +134,19 @@ export interface Head {
   readonly retryAt: number | null
 }
 
-const IDENTITY = 'seq, tenant, instance, chat, "waMessageId", "createdAt"'
+export const IDENTITY = 'seq, tenant, instance, chat, "waMessageId", "createdAt"'
+/** 0 to 2 stand in the line of their chat, 5 to 7 are held outside of it, 9 is FAILED. */
+const IN_LINE = 'priority < 3'
 const HEAD =
   'select seq, priority, "retryAt" from "MessageQueueItem" ' +
-  'where instance = ? and chat = ? and priority < 9 order by priority, seq limit 1'
+  `where instance = ? and chat = ? and ${IN_LINE} order by priority, seq limit 1`
 const TOMBSTONE_COLUMNS =
   'seq, tenant, instance, chat, wa_message_id, state, accepted_at, sent_at, delivered_at, read_at, ' +
   'failure_code, failure_message, changed_at'
 /** FAILED rows stand behind everything alive. */
 const FAILED_PRIORITY = 9
+/** What is held has this much more than its priority in the line. */
+export const HELD = 5
 const MAX_RECOVERED = 20_000
 
 /** All SQL of the queue. Every method that writes is one unit: on disk, with its events, when it resolves. */
@@ -141,8 +168,17 @@ export class OutboundStore {
     this.#clock = options.clock
   }
 
-  /** The greatest seq ever given out; 0 for a new database. */
+  /**
+   * Where this process counts on from: no seq greater than this was ever given out. On SQLite the greatest one, on
+   * PostgreSQL the start of a range that is nobody else's; 0 for a new database.
+   */
   async lastSeq(): Promise<number> {
+    if (this.#database.dialect === 'postgres') {
+      const [range] = await this.#database.write([
+        { sql: `select nextval('"OutboundSeqRange"') as seq`, params: [] },
+      ])
+      return range?.rows[0]?.['seq'] as number
+    }
     const [row] = await this.#database.read(
       `select max(
          coalesce((select seq from sqlite_sequence where name = 'MessageQueueItem'), 0),
@@ -194,47 +230,43 @@ export class OutboundStore {
     }
   }
 
-  /** The new row; or, when its idempotency key is known, what that was answered with. */
+  /** All new rows, or none; or, when their idempotency key is known, what that was answered with. */
   async accept(
-    identity: OutboundIdentity,
-    row: {
-      readonly content: OutboundContent
-      readonly priority: number
-      readonly maxRetries: number
-      readonly idempotency: { readonly key: string; readonly bodyHash: string } | null
-    },
-    event: DurableEvent,
+    rows: readonly NewRow[],
+    idempotency: { readonly key: string; readonly bodyHash: string } | null,
   ): Promise<Replay | null> {
-    const { seq, tenant, instance, chat, waMessageId, acceptedAt } = identity
-    const at = toSqlTime(acceptedAt)
-    const payload = this.#sealer.seal(Buffer.from(JSON.stringify(row.content)), contextOf(identity))
-    const unit: Statement[] = [
-      {
-        sql: `insert into "MessageQueueItem" (seq, tenant, instance, chat, priority, status, "waMessageId",
-              "maxRetries", "createdAt", "updatedAt", payload) values (?, ?, ?, ?, ?, 'PENDING', ?, ?, ?, ?, ?)`,
-        params: [seq, tenant, instance, chat, row.priority, waMessageId, row.maxRetries, at, at, payload],
-      },
-      this.#log(event),
-    ]
-    const { idempotency } = row
+    const unit = rows.flatMap((row) => [this.#insert(row), this.#log(row.event)])
+    const first = rows[0]?.identity
+    if (first === undefined) return null
+    const { instance } = first
+    const isOneChat = rows.every(({ identity }) => identity.chat === first.chat)
+    const options = isOneChat ? chatOf(first) : { instance }
     if (idempotency === null) {
-      await this.#database.write(unit)
+      await this.#database.write(unit, options)
       return null
     }
     unit.unshift({
-      sql: `insert into "IdempotencyKey" (seq, instance, key, body_hash, wa_message_id, created_at)
-            values (?, ?, ?, ?, ?, ?) on conflict (instance, key) do nothing`,
-      params: [seq, instance, idempotency.key, idempotency.bodyHash, waMessageId, acceptedAt],
+      sql: `insert into "IdempotencyKey" (seq, instance, key, body_hash, wa_message_id, created_at, message_count)
+            values (?, ?, ?, ?, ?, ?, ?) on conflict (instance, key) do nothing`,
+      params: [
+        first.seq,
+        instance,
+        idempotency.key,
+        idempotency.bodyHash,
+        first.waMessageId,
+        first.acceptedAt,
+        rows.length,
+      ],
       mustChange: 1,
     })
     for (;;) {
       try {
-        await this.#database.write(unit)
+        await this.#database.write(unit, options)
         return null
       } catch (error) {
         if (!isConflict(error)) throw error
         const [known] = await this.#database.read(
-          'select seq, body_hash, wa_message_id from "IdempotencyKey" where instance = ? and key = ?',
+          'select seq, body_hash, wa_message_id, message_count from "IdempotencyKey" where instance = ? and key = ?',
           [instance, idempotency.key],
         )
         if (known === undefined) {
@@ -244,10 +276,38 @@ export class OutboundStore {
         }
         return {
           seq: known['seq'] as number,
+          messageCount: known['message_count'] as number,
           waMessageId: known['wa_message_id'] as WaMessageId,
           bodyHash: known['body_hash'] as string,
         }
       }
+    }
+  }
+
+  #insert(row: NewRow): Statement {
+    const { seq, tenant, instance, chat, waMessageId, acceptedAt } = row.identity
+    const at = toSqlTime(acceptedAt)
+    const priority = row.notBefore === null ? row.priority : HELD + row.priority
+    const payload = this.#sealer.seal(Buffer.from(JSON.stringify(row.content)), contextOf(row.identity))
+    return {
+      sql: `insert into "MessageQueueItem" (seq, tenant, instance, chat, priority, status, "waMessageId",
+            "maxRetries", "notBefore", "expiresAt", purpose, "createdAt", "updatedAt", payload)
+            values (?, ?, ?, ?, ?, 'PENDING', ?, ?, ?, ?, ?, ?, ?, ?)`,
+      params: [
+        seq,
+        tenant,
+        instance,
+        chat,
+        priority,
+        waMessageId,
+        row.maxRetries,
+        row.notBefore,
+        row.expiresAt,
+        row.purpose,
+        at,
+        at,
+        payload,
+      ],
     }
   }
 
@@ -257,18 +317,21 @@ export class OutboundStore {
    */
   async claim(instance: InstanceId, chat: ChatId, sendNow: boolean): Promise<Claimed | undefined> {
     const now = this.#clock.now()
-    const [result] = await this.#database.write([
-      {
-        sql: `update "MessageQueueItem" set status = 'PROCESSING', "retryAt" = null, "updatedAt" = ?,
+    const [result] = await this.#database.write(
+      [
+        {
+          sql: `update "MessageQueueItem" set status = 'PROCESSING', "retryAt" = null, "updatedAt" = ?,
               "sentAt" = coalesce(?, "sentAt"), attempts = attempts + ?
               where seq = (select seq from "MessageQueueItem"
-                where instance = ? and chat = ? and priority < 9 order by priority, seq limit 1)
+                where instance = ? and chat = ? and ${IN_LINE} order by priority, seq limit 1)
               and ("retryAt" is null or "retryAt" <= ?)
-              returning ${IDENTITY}, priority, payload, attempts, "maxRetries", "sentAt",
+              returning ${IDENTITY}, priority, payload, attempts, "maxRetries", "sentAt", purpose, "expiresAt",
                 "receiptDeliveredAt", "receiptReadAt"`,
-        params: [toSqlTime(now), sendNow ? now : null, sendNow ? 1 : 0, instance, chat, now],
-      },
-    ])
+          params: [toSqlTime(now), sendNow ? now : null, sendNow ? 1 : 0, instance, chat, now],
+        },
+      ],
+      chatOf({ instance, chat }),
+    )
     const row = result?.rows[0]
     if (row === undefined) return undefined
     const identity = identityOf(row)
@@ -280,6 +343,8 @@ export class OutboundStore {
       attempts: row['attempts'] as number,
       maxRetries: row['maxRetries'] as number,
       sentAt: row['sentAt'] as number | null,
+      purpose: row['purpose'] as Purpose | null,
+      expiresAt: row['expiresAt'] as number | null,
       receiptDeliveredAt: row['receiptDeliveredAt'] as number | null,
       receiptReadAt: row['receiptReadAt'] as number | null,
     }
@@ -333,21 +398,24 @@ export class OutboundStore {
     const { sentAt, status, events } = how
     const row = 'from "MessageQueueItem" where seq = ? and status = ?'
     try {
-      const results = await this.#database.write([
-        {
-          sql: `insert into "OutboundTombstone" (${TOMBSTONE_COLUMNS})
+      const results = await this.#database.write(
+        [
+          {
+            sql: `insert into "OutboundTombstone" (${TOMBSTONE_COLUMNS})
                 select seq, tenant, instance, chat, "waMessageId",
                   case when "receiptReadAt" is not null then 'READ'
                     when "receiptDeliveredAt" is not null then 'DELIVERED' else 'SENT' end,
                   ?, ?, coalesce("receiptDeliveredAt", "receiptReadAt"), "receiptReadAt", null, null, ? ${row}`,
-          params: [identity.acceptedAt, sentAt, this.#clock.now(), seq, status],
-          mustChange: 1,
-        },
-        this.#keepContent(identity, sentAt),
-        { sql: `delete ${row}`, params: [seq, status], mustChange: 1 },
-        ...events.map((event) => this.#log(event)),
-        { sql: HEAD, params: [instance, chat] },
-      ])
+            params: [identity.acceptedAt, sentAt, this.#clock.now(), seq, status],
+            mustChange: 1,
+          },
+          this.#keepContent(identity, sentAt),
+          { sql: `delete ${row}`, params: [seq, status], mustChange: 1 },
+          ...events.map((event) => this.#log(event)),
+          { sql: HEAD, params: [instance, chat] },
+        ],
+        chatOf(identity),
+      )
       const next = results.at(-1)?.rows[0]
       return { next: next === undefined ? undefined : headOf(next) }
     } catch (error) {
@@ -373,23 +441,26 @@ export class OutboundStore {
     const { failure, status, mayBeDelivered, event } = how
     const { seq, acceptedAt } = identity
     const now = this.#clock.now()
-    const failed = await this.#unlessConflict([
-      {
-        sql: `update "MessageQueueItem" set status = 'FAILED', priority = ${FAILED_PRIORITY}, "errorCode" = ?,
+    const failed = await this.#unlessConflict(
+      [
+        {
+          sql: `update "MessageQueueItem" set status = 'FAILED', priority = ${FAILED_PRIORITY}, "errorCode" = ?,
               error = ?, "retryAt" = null, "updatedAt" = ? where seq = ? and status = ?
               and "receiptDeliveredAt" is null and "receiptReadAt" is null`,
-        params: [failure.code, failure.message, toSqlTime(now), seq, status],
-        mustChange: 1,
-      },
-      {
-        sql: `insert into "OutboundTombstone" (${TOMBSTONE_COLUMNS})
+          params: [failure.code, failure.message, toSqlTime(now), seq, status],
+          mustChange: 1,
+        },
+        {
+          sql: `insert into "OutboundTombstone" (${TOMBSTONE_COLUMNS})
               select seq, tenant, instance, chat, "waMessageId", 'FAILED', ?, null, null, null, ?, ?, ?
               from "MessageQueueItem" where seq = ?`,
-        params: [acceptedAt, failure.code, failure.message, now, seq],
-      },
-      ...(mayBeDelivered ? [this.#keepContent(identity, now)] : []),
-      this.#log(event),
-    ])
+          params: [acceptedAt, failure.code, failure.message, now, seq],
+        },
+        ...(mayBeDelivered ? [this.#keepContent(identity, now)] : []),
+        this.#log(event),
+      ],
+      chatOf(identity),
+    )
     if (failed) return { kind: 'failed' }
     const [row] = await this.#database.read(
       `select "receiptDeliveredAt", "receiptReadAt" from "MessageQueueItem" where seq = ? and status = ?
@@ -409,17 +480,20 @@ export class OutboundStore {
     const { seq, acceptedAt } = identity
     const row = `from "MessageQueueItem" where seq = ? and "sentAt" is null and status <> 'FAILED'`
     try {
-      const [, deleted] = await this.#database.write([
-        {
-          sql: `insert into "OutboundTombstone" (${TOMBSTONE_COLUMNS})
+      const [, deleted] = await this.#database.write(
+        [
+          {
+            sql: `insert into "OutboundTombstone" (${TOMBSTONE_COLUMNS})
                 select seq, tenant, instance, chat, "waMessageId", 'CANCELLED', ?, null, null, null, null, null, ?
                 ${row}`,
-          params: [acceptedAt, this.#clock.now(), seq],
-          mustChange: 1,
-        },
-        { sql: `delete ${row} returning status`, params: [seq], mustChange: 1 },
-        this.#log(event),
-      ])
+            params: [acceptedAt, this.#clock.now(), seq],
+            mustChange: 1,
+          },
+          { sql: `delete ${row} returning status`, params: [seq], mustChange: 1 },
+          this.#log(event),
+        ],
+        chatOf(identity),
+      )
       return deleted?.rows[0]?.['status'] as RowStatus
     } catch (error) {
       if (isConflict(error)) return false
@@ -469,15 +543,18 @@ export class OutboundStore {
     },
     events: readonly DurableEvent[],
   ): Promise<boolean> {
-    return this.#unlessConflict([
-      {
-        sql: `update "OutboundTombstone" set state = ?, delivered_at = ?, read_at = ?, changed_at = ?
+    return this.#unlessConflict(
+      [
+        {
+          sql: `update "OutboundTombstone" set state = ?, delivered_at = ?, read_at = ?, changed_at = ?
               where seq = ? and state = ?`,
-        params: [after.state, after.deliveredAt, after.readAt, this.#clock.now(), before.seq, before.state],
-        mustChange: 1,
-      },
-      ...events.map((event) => this.#log(event)),
-    ])
+          params: [after.state, after.deliveredAt, after.readAt, this.#clock.now(), before.seq, before.state],
+          mustChange: 1,
+        },
+        ...events.map((event) => this.#log(event)),
+      ],
+      chatOf(before),
+    )
   }
 
   /** A receipt that came before the acknowledgement was processed; false when the row is gone. */
@@ -509,12 +586,15 @@ export class OutboundStore {
     return this.#contentOf(row['payload'] as Uint8Array, { instance, waMessageId }) ?? undefined
   }
 
-  /** The next `limit` chats of the instance with rows, in order of their ids: a loose index scan, 1 M chats or 10. */
+  /**
+   * The next `limit` chats of the instance with rows, in order of their ids: a loose index scan, 1 M chats or 10.
+   * `inLine` is false where all of them are held or failed.
+   */
   async chatsAfter(
     instance: InstanceId,
     after: string,
     limit: number,
-  ): Promise<readonly { readonly chat: ChatId; readonly tenant: TenantId }[]> {
+  ): Promise<readonly { readonly chat: ChatId; readonly tenant: TenantId; readonly inLine: boolean }[]> {
     const rows = await this.#database.read(
       `with recursive line (chat) as (
          select min(chat) from "MessageQueueItem" where instance = ? and chat > ?
@@ -522,11 +602,16 @@ export class OutboundStore {
          select (select min(chat) from "MessageQueueItem" where instance = ? and chat > line.chat)
          from line where line.chat is not null
        )
-       select chat, (select tenant from "MessageQueueItem" where instance = ? and chat = line.chat limit 1) as tenant
+       select chat, (select tenant from "MessageQueueItem" where instance = ? and chat = line.chat limit 1) as tenant,
+         (select min(priority) from "MessageQueueItem" where instance = ? and chat = line.chat) as first
        from line where chat is not null limit ?`,
-      [instance, after, instance, instance, limit],
+      [instance, after, instance, instance, instance, limit],
     )
-    return rows.map((row) => ({ chat: row['chat'] as ChatId, tenant: row['tenant'] as TenantId }))
+    return rows.map((row) => ({
+      chat: row['chat'] as ChatId,
+      tenant: row['tenant'] as TenantId,
+      inLine: Number(row['first']) < HELD,
+    }))
   }
 
   /** How many chats after `after` have messages that wait, at most `limit`, and the last of them. */
@@ -560,16 +645,23 @@ export class OutboundStore {
        order by chat, priority, seq limit ?`,
       [instance, after.chat, after.priority, after.seq, limit],
     )
-    return rows.map((row) => ({
-      identity: identityOf(row),
-      position: {
-        chat: row['chat'] as string,
-        priority: row['priority'] as number,
-        seq: row['seq'] as number,
-      },
-      status: row['status'] as RowStatus,
-      sent: row['sentAt'] !== null,
-    }))
+    return rows.map(liveRowOf)
+  }
+
+  /** The next `limit` unfinished rows of a chat, in order of the index. */
+  async rowsOfChat(
+    instance: InstanceId,
+    chat: ChatId,
+    after: { readonly priority: number; readonly seq: number },
+    limit: number,
+  ): Promise<readonly LiveRow[]> {
+    const rows = await this.#database.read(
+      `select ${IDENTITY}, priority, status, "sentAt" from "MessageQueueItem"
+       where instance = ? and chat = ? and (priority, seq) > (?, ?) and priority < 9
+       order by priority, seq limit ?`,
+      [instance, chat, after.priority, after.seq, limit],
+    )
+    return rows.map(liveRowOf)
   }
 
   /**
@@ -597,9 +689,10 @@ export class OutboundStore {
         [afterSeq, limit],
       ),
       this.#database.read(
-        `select ${IDENTITY}, status, "sentAt" ${window} where (status = 'PENDING' and "createdAt" < ?)
+        `select ${IDENTITY}, status, "sentAt" ${window} where (status = 'PENDING' and "expiresAt" is null
+           and "createdAt" < ?) or (status = 'PENDING' and "expiresAt" <= ?)
          or (status = 'FAILED' and "updatedAt" < ?)`,
-        [afterSeq, limit, toSqlTime(pendingBefore), toSqlTime(failedBefore)],
+        [afterSeq, limit, toSqlTime(pendingBefore), this.#clock.now(), toSqlTime(failedBefore)],
       ),
     ])
     return {
@@ -634,6 +727,12 @@ export class OutboundStore {
     before: number,
   ): Promise<{ readonly deletedCount: number; readonly lastSeq: number | null }> {
     const { acceptedAt, changedAt } = TIMES[table]
+    // A key is known at least until the last message that it names has ended.
+    const unless =
+      table === 'IdempotencyKey'
+        ? `and not exists (select 1 from "MessageQueueItem" as item where item.seq >= "IdempotencyKey".seq
+             and item.seq < "IdempotencyKey".seq + message_count and item.status <> 'FAILED')`
+        : ''
     const step = await this.#database.read(
       `select seq, ${acceptedAt} as accepted_at from "${table}" where seq > ? order by seq limit ?`,
       [afterSeq, limit],
@@ -644,7 +743,7 @@ export class OutboundStore {
     const lastSeq = lastOld['seq'] as number
     const [result] = await this.#database.write([
       {
-        sql: `delete from "${table}" where seq > ? and seq <= ? and ${changedAt} < ?`,
+        sql: `delete from "${table}" where seq > ? and seq <= ? and ${changedAt} < ? ${unless}`,
         params: [afterSeq, lastSeq, before],
       },
     ])
@@ -685,9 +784,9 @@ export class OutboundStore {
     }
   }
 
-  async #unlessConflict(statements: readonly Statement[]): Promise<boolean> {
+  async #unlessConflict(statements: readonly Statement[], options?: WriteOptions): Promise<boolean> {
     try {
-      await this.#database.write(statements)
+      await this.#database.write(statements, options)
       return true
     } catch (error) {
       if (isConflict(error)) return false
@@ -705,6 +804,11 @@ const TIMES = {
   IdempotencyKey: { acceptedAt: 'created_at', changedAt: 'created_at' },
 } as const
 
+/** A unit that reads and changes nothing but messages of one chat. */
+export function chatOf({ instance, chat }: Pick<OutboundIdentity, 'instance' | 'chat'>): WriteOptions {
+  return { instance, rows: `outbound|${instance}|${chat}` }
+}
+
 type MessageRef = Pick<OutboundIdentity, 'instance' | 'waMessageId'>
 
 /** The same in both tables, so that the sealed payload moves as it is. */
@@ -712,11 +816,11 @@ function contextOf({ instance, waMessageId }: MessageRef): string {
   return `MessageQueueItem|${instance}|${waMessageId}`
 }
 
-function isConflict(error: unknown): error is EclusaError {
+export function isConflict(error: unknown): error is EclusaError {
   return error instanceof EclusaError && error.code === storageErrors.CONFLICT.code
 }
 
-function identityOf(row: Row): OutboundIdentity {
+export function identityOf(row: Row): OutboundIdentity {
   const seq = row['seq'] as number
   return {
     id: makeMessageId(seq),
@@ -726,6 +830,19 @@ function identityOf(row: Row): OutboundIdentity {
     chat: row['chat'] as ChatId,
     waMessageId: row['waMessageId'] as WaMessageId,
     acceptedAt: fromSqlTime(row['createdAt'] as string),
+  }
+}
+
+function liveRowOf(row: Row): LiveRow {
+  return {
+    identity: identityOf(row),
+    position: {
+      chat: row['chat'] as string,
+      priority: row['priority'] as number,
+      seq: row['seq'] as number,
+    },
+    status: row['status'] as RowStatus,
+    sent: row['sentAt'] !== null,
   }
 }
 

@@ -1,6 +1,7 @@
 import {
   type ChatId,
   type Clock,
+  DAY,
   EclusaError,
   type InstanceId,
   makeMessageId,
@@ -15,8 +16,15 @@ import type { QueueCounts, QueueStats } from './counts.ts'
 import type { Endings } from './endings.ts'
 import { queueErrors } from './errors.ts'
 import type { LiveMessages } from './live-messages.ts'
-import type { OutboundContent, OutboundIdentity, OutboundStatus, Priority, QueueEvents } from './message.ts'
-import type { DurableEvent, LivePosition, LiveRow, OutboundStore } from './outbound-store.ts'
+import type {
+  OutboundContent,
+  OutboundIdentity,
+  OutboundStatus,
+  Priority,
+  Purpose,
+  QueueEvents,
+} from './message.ts'
+import type { DurableEvent, LivePosition, LiveRow, NewRow, OutboundStore, Replay } from './outbound-store.ts'
 import { refOf } from './receipts.ts'
 import { DEFAULT_MAX_RETRIES } from './retry.ts'
 
@@ -30,18 +38,33 @@ export interface NewOutbound {
   readonly priority?: Priority
   /** Tries after the first that may fail, 0 to 20. Default 3. */
   readonly maxRetries?: number
+  /** Default: whether the contact wrote in the last 24 hours decides. */
+  readonly purpose?: Purpose
+  /** Not sent before; epoch milliseconds, at most a year ahead. Then it takes its place by acceptance. */
+  readonly sendAt?: number
+  /** Not sent after; epoch milliseconds. Default: 24 h after acceptance, or after `sendAt`. */
+  readonly expiresAt?: number
   /** The same key with the same hash within 24 h answers with the first message. */
   readonly idempotency?: { readonly key: string; readonly bodyHash: string }
 }
 
 export interface Accepted {
   readonly id: MessageId
+  /** In the replay of a batch, that of its first message. */
   readonly waMessageId: WaMessageId
   readonly state: 'PENDING'
   /** True when an idempotency key was known: nothing new was queued. */
   readonly replayed: boolean
   /** Messages of the instance that wait now, this one included. */
   readonly waiting: number
+}
+
+/** Messages accepted together, in their order. */
+export interface NewBatch {
+  /** 1 to 100, of one instance; all are accepted, or none. */
+  readonly messages: readonly Omit<NewOutbound, 'idempotency'>[]
+  /** The same key with the same hash within 24 h, and until all of them ended, answers with the first ones. */
+  readonly idempotency?: { readonly key: string; readonly bodyHash: string }
 }
 
 /** Who is told of what the outbox does: the dispatcher. */
@@ -59,6 +82,9 @@ const PRIORITIES: Readonly<Record<Priority, number>> = { urgent: 0, normal: 1, b
 /** WhatsApp's own limit of a text, in UTF-16 units. */
 export const MAX_TEXT_LENGTH = 65_536
 const MAX_RETRIES = 20
+/** Messages of one batch. */
+export const MAX_BATCH = 100
+const MAX_SEND_AHEAD_MS = 366 * DAY
 const CANCEL_STEP = 500
 /** Chats that one step of counting looks at: about 3 ms of the one connection. */
 const COUNT_STEP = 1000
@@ -74,6 +100,11 @@ export class Outbox {
   readonly #emitter: TypedEmitter<QueueEvents>
   readonly #endings: Endings
   readonly #listener: OutboxListener
+  readonly #held: (until: number) => void
+  readonly #expireAfterMs: number
+  readonly #forgetMore: (instance: InstanceId) => Promise<void>
+  // Idempotency keys whose first answer is not known yet. bounded by: requests being answered
+  readonly #inFlight = new Set<string>()
   #lastSeq: number
 
   constructor(options: {
@@ -84,6 +115,11 @@ export class Outbox {
     readonly emitter: TypedEmitter<QueueEvents>
     readonly endings: Endings
     readonly listener: OutboxListener
+    /** Is told that a message waits for a time outside of its chat's line. */
+    readonly held: (until: number) => void
+    readonly expireAfterMs: number
+    /** Deletes what else is kept of an instance that is removed. */
+    readonly forgetMore: (instance: InstanceId) => Promise<void>
     /** The greatest seq ever given out. */
     readonly lastSeq: number
   }) {
@@ -94,21 +130,77 @@ export class Outbox {
     this.#emitter = options.emitter
     this.#endings = options.endings
     this.#listener = options.listener
+    this.#held = options.held
+    this.#expireAfterMs = options.expireAfterMs
+    this.#forgetMore = options.forgetMore
     this.#lastSeq = options.lastSeq
   }
 
   /**
    * Puts a message in its chat's line; it is on disk when this resolves. Concurrent calls share a commit, and their
    * order is the order of the calls.
-   * @throws QUEUE_BAD_CONTENT, QUEUE_IDEMPOTENCY_MISMATCH, STORAGE_FULL
+   * @throws QUEUE_BAD_CONTENT, QUEUE_BAD_TIME, QUEUE_IDEMPOTENCY_MISMATCH, QUEUE_IDEMPOTENCY_IN_FLIGHT, STORAGE_FULL
    */
   async enqueue(message: NewOutbound): Promise<Accepted> {
-    checkContent(message.content)
-    const { tenant, instance, chat, content, idempotency = null } = message
-    const maxRetries = Math.min(Math.max(message.maxRetries ?? DEFAULT_MAX_RETRIES, 0), MAX_RETRIES)
-    const priority = PRIORITIES[message.priority ?? 'normal']
+    const { idempotency, ...one } = message
+    const [accepted] = await this.enqueueBatch({
+      messages: [one],
+      ...(idempotency === undefined ? {} : { idempotency }),
+    })
+    return accepted as Accepted
+  }
+
+  /** `enqueue` for up to 100 at once: all are on disk when it resolves, in their order, or none is. */
+  async enqueueBatch({ messages, idempotency }: NewBatch): Promise<readonly Accepted[]> {
+    if (messages.length === 0 || messages.length > MAX_BATCH) {
+      throw new EclusaError(queueErrors.BAD_CONTENT, {
+        message: `messages must be 1 to ${MAX_BATCH}`,
+        details: { field: 'messages' },
+      })
+    }
+    const now = this.#clock.now()
+    for (const message of messages) {
+      checkContent(message.content)
+      checkTimes(message, now)
+    }
+    if (idempotency === undefined) return this.#accept(messages, null)
+    const key = `${messages[0]?.instance} ${idempotency.key}`
+    if (this.#inFlight.has(key)) throw new EclusaError(queueErrors.IDEMPOTENCY_IN_FLIGHT)
+    this.#inFlight.add(key)
+    try {
+      return await this.#accept(messages, idempotency)
+    } finally {
+      this.#inFlight.delete(key)
+    }
+  }
+
+  async #accept(
+    messages: NewBatch['messages'],
+    idempotency: { readonly key: string; readonly bodyHash: string } | null,
+  ): Promise<readonly Accepted[]> {
     // From here to the write without a pause: the order of seq is the order of the writes. A seq whose write fails is
     // not used again; nothing counts on the next one being there.
+    const rows = messages.map((message) => this.#rowOf(message))
+    const replay = await this.#store.accept(rows, idempotency)
+    if (replay !== null) return this.#replayed(replay, messages, idempotency)
+    for (const { identity, priority, notBefore, event } of rows) {
+      this.#counts.move(identity.tenant, identity.instance, null, 'PENDING')
+      this.#emitter.emit(event.name, event.event)
+      if (notBefore === null) this.#listener.accepted(identity, priority)
+      else this.#held(notBefore)
+    }
+    return rows.map(({ identity: { id, waMessageId, instance } }) => ({
+      id,
+      waMessageId,
+      state: 'PENDING',
+      replayed: false,
+      waiting: this.#counts.waiting(instance),
+    }))
+  }
+
+  #rowOf(message: NewBatch['messages'][number]): NewRow {
+    const { tenant, instance, chat, content, purpose = null } = message
+    const now = this.#clock.now()
     const seq = ++this.#lastSeq
     const identity: OutboundIdentity = {
       id: makeMessageId(seq),
@@ -117,33 +209,36 @@ export class Outbox {
       instance,
       chat,
       waMessageId: makeWaMessageId(),
-      acceptedAt: this.#clock.now(),
+      acceptedAt: now,
     }
-    const accepted: DurableEvent = {
-      name: 'outbound.accepted',
-      event: { ...refOf(identity), state: 'PENDING', at: identity.acceptedAt },
-    }
-    const replay = await this.#store.accept(
+    const notBefore = message.sendAt === undefined || message.sendAt <= now ? null : message.sendAt
+    const lastsUntil = notBefore === null ? null : notBefore + this.#expireAfterMs
+    return {
       identity,
-      { content, priority, maxRetries, idempotency },
-      accepted,
-    )
-    if (replay !== null) {
-      if (replay.bodyHash !== idempotency?.bodyHash) throw new EclusaError(queueErrors.IDEMPOTENCY_MISMATCH)
-      const waiting = this.#counts.waiting(instance)
-      return {
-        id: makeMessageId(replay.seq),
-        waMessageId: replay.waMessageId,
-        state: 'PENDING',
-        replayed: true,
-        waiting,
-      }
+      content,
+      priority: PRIORITIES[message.priority ?? 'normal'],
+      maxRetries: Math.min(Math.max(message.maxRetries ?? DEFAULT_MAX_RETRIES, 0), MAX_RETRIES),
+      purpose,
+      notBefore,
+      expiresAt: message.expiresAt ?? lastsUntil,
+      event: { name: 'outbound.accepted', event: { ...refOf(identity), state: 'PENDING', at: now } },
     }
-    this.#counts.move(tenant, instance, null, 'PENDING')
-    this.#emitter.emit(accepted.name, accepted.event)
-    this.#listener.accepted(identity, priority)
-    const waiting = this.#counts.waiting(instance)
-    return { id: identity.id, waMessageId: identity.waMessageId, state: 'PENDING', replayed: false, waiting }
+  }
+
+  #replayed(
+    replay: Replay,
+    messages: NewBatch['messages'],
+    idempotency: { readonly bodyHash: string } | null,
+  ): readonly Accepted[] {
+    if (replay.bodyHash !== idempotency?.bodyHash) throw new EclusaError(queueErrors.IDEMPOTENCY_MISMATCH)
+    const waiting = messages[0] === undefined ? 0 : this.#counts.waiting(messages[0].instance)
+    return Array.from({ length: replay.messageCount }, (_, nth) => ({
+      id: makeMessageId(replay.seq + nth),
+      waMessageId: replay.waMessageId,
+      state: 'PENDING',
+      replayed: true,
+      waiting,
+    }))
   }
 
   /** Undefined when there never was such a message, or it ended more than 72 h ago. @throws KERNEL_BAD_ID */
@@ -176,6 +271,31 @@ export class Outbox {
   }
 
   /**
+   * Takes back everything of a chat that was never handed to WhatsApp. `onTheWire`: what may have reached it, and goes
+   * on.
+   */
+  async cancelChat(
+    instance: InstanceId,
+    chat: ChatId,
+  ): Promise<{ readonly cancelled: number; readonly onTheWire: number }> {
+    let after = { priority: -1, seq: 0 }
+    let cancelled = 0
+    let onTheWire = 0
+    for (;;) {
+      const rows = await this.#store.rowsOfChat(instance, chat, after, CANCEL_STEP)
+      const ended = await Promise.all(
+        rows.map(async (row) => !row.sent && (await this.#cancelRow(row.identity))),
+      )
+      cancelled += ended.filter(Boolean).length
+      // What went on the wire while we looked, and did not end there.
+      onTheWire += rows.filter((row, nth) => row.sent && ended[nth] === false).length
+      const last = rows.at(-1)
+      if (last === undefined || rows.length < CANCEL_STEP) return { cancelled, onTheWire }
+      after = last.position
+    }
+  }
+
+  /**
    * Ends everything of an instance that is being removed; returns how many messages ended. What may have reached
    * WhatsApp fails with QUEUE_INSTANCE_REMOVED instead of being cancelled. What is on the wire gets 5 s to end by
    * itself. End its session first, and accept nothing more for it.
@@ -199,6 +319,7 @@ export class Outbox {
   async forgetInstance(instance: InstanceId): Promise<number> {
     const endedCount = await this.cancelInstance(instance)
     while (!(await this.#store.forgetInstanceStep(instance, FORGET_STEP)).isLast);
+    await this.#forgetMore(instance)
     this.#counts.forget(instance)
     return endedCount
   }
@@ -257,5 +378,16 @@ function checkContent(content: OutboundContent): void {
       message: `text must have 1 to ${MAX_TEXT_LENGTH} characters`,
       details: { field: 'text' },
     })
+  }
+}
+
+function checkTimes({ sendAt, expiresAt }: Pick<NewOutbound, 'sendAt' | 'expiresAt'>, now: number): void {
+  const bad = (field: string, rule: string): EclusaError =>
+    new EclusaError(queueErrors.BAD_TIME, { message: `${field} ${rule}`, details: { field } })
+  if (sendAt !== undefined && !(sendAt <= now + MAX_SEND_AHEAD_MS)) {
+    throw bad('sendAt', 'must be a time within a year from now')
+  }
+  if (expiresAt !== undefined && !(expiresAt > Math.max(now, sendAt ?? 0))) {
+    throw bad('expiresAt', 'must be in the future, and after sendAt')
   }
 }

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { testEachDatabase as test } from '@eclusa/storage/test-kit'
 import { type ChatId, makeInstanceId } from '@eclusa/kernel'
 import { chatA, chatB, sessionError, startQueue } from './harness.ts'
 

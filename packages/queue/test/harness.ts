@@ -11,7 +11,9 @@ import { ManualClock, seededRandom, settle } from '@eclusa/kernel/test-kit'
 import { type Database, EventLog } from '@eclusa/storage'
 import { openTestDatabase, testSealer } from '@eclusa/storage/test-kit'
 import {
+  type CareOptions,
   type ChatContext,
+  type ChatStanding,
   type DispatcherLimits,
   type MessageSender,
   openQueue,
@@ -50,6 +52,8 @@ export class ScriptedSender implements MessageSender, ChatContext {
   overlaps = 0
   unreadMessages: { waMessageId: never; addressedAs: string; author: string }[] = []
   unreadWords = 0
+  /** Of the contacts of which something is known; the others are in conversation. */
+  readonly standings = new Map<string, ChatStanding>()
   presenceFails = false
   outcome: (message: OutboundMessage, nth: number) => Outcome = () => 'ack'
   readonly #clock: ManualClock
@@ -100,6 +104,11 @@ export class ScriptedSender implements MessageSender, ChatContext {
     return this.presenceFails ? Promise.reject(new Error('no')) : Promise.resolve()
   }
 
+  standing({ chat }: { readonly chat: ChatId }): Promise<ChatStanding> {
+    const inConversation = { lastInboundAt: this.#clock.now(), zone: null, consent: false, optedOutAt: null }
+    return Promise.resolve(this.standings.get(chat) ?? inConversation)
+  }
+
   unread(): ReturnType<ChatContext['unread']> {
     return Promise.resolve({ messages: this.unreadMessages, lastWordCount: this.unreadWords })
   }
@@ -107,20 +116,24 @@ export class ScriptedSender implements MessageSender, ChatContext {
 
 /** The real database, with writes that fail when the test says so. */
 class FailingDatabase implements Database {
-  readonly dialect = 'sqlite'
   readonly #inner: Database
   readonly #fails: (sql: string) => boolean
+
+  get dialect(): Database['dialect'] {
+    return this.#inner.dialect
+  }
 
   constructor(inner: Database, fails: (sql: string) => boolean) {
     this.#inner = inner
     this.#fails = fails
   }
 
-  write(statements: Parameters<Database['write']>[0]): ReturnType<Database['write']> {
+  write(...parameters: Parameters<Database['write']>): ReturnType<Database['write']> {
+    const [statements] = parameters
     if (statements.some(({ sql }) => this.#fails(sql))) {
       return Promise.reject(sessionError('STORAGE_FULL', 'later', 'no'))
     }
-    return this.#inner.write(statements)
+    return this.#inner.write(...parameters)
   }
 
   read(...parameters: Parameters<Database['read']>): ReturnType<Database['read']> {
@@ -168,13 +181,17 @@ export async function startQueue(
   t: { after(run: () => Promise<void>): void },
   options: {
     pacing?: PacingOptions
+    care?: CareOptions
     limits?: Partial<DispatcherLimits>
     online?: boolean
     seed?: number
+    /** Which database; where `t` is not the test's own. */
+    dialect?: Database['dialect']
   } = {},
 ): Promise<Harness> {
   const clock = new ManualClock()
-  const db = await openTestDatabase(t, queueMigrations)
+  const { dialect } = options
+  const db = await openTestDatabase(t, queueMigrations, dialect === undefined ? {} : { dialect })
   const sender = new ScriptedSender(clock)
   const instance = makeInstanceId()
   const events: string[] = []
@@ -200,6 +217,7 @@ export async function startQueue(
       pacing: options.pacing ?? noPacing,
       random: seededRandom(options.seed ?? 1),
       limits: options.limits ?? {},
+      ...(options.care === undefined ? {} : { care: options.care }),
     })
     await queue.dispatcher.start()
     if (options.online !== false) queue.dispatcher.instanceOnline(instance)
@@ -278,5 +296,7 @@ const EVENT_NAMES = [
   'outbound.read',
   'outbound.failed',
   'outbound.cancelled',
+  'outbound.retried',
   'queue.warned',
+  'cold_chats.paused',
 ] as const

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { eachDatabase } from '@eclusa/storage/test-kit'
 import { type ChatId, EclusaError, type MessageId } from '@eclusa/kernel'
 import fc from 'fast-check'
 import { type Harness, type Outcome, sessionError, startQueue } from './harness.ts'
@@ -175,59 +175,63 @@ async function run(h: Harness, steps: readonly Step[]): Promise<readonly Accepte
   return accepted
 }
 
-test('whatever happens, nothing is lost, doubled under a new id, reordered in its chat, or sent after a cancel', async (t) => {
-  await fc.assert(
-    fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 40 }), async (steps) => {
-      const ends: (() => Promise<void>)[] = []
-      const h = await startQueue({ after: (run) => ends.unshift(run) })
-      try {
-        const accepted = await run(h, steps)
-        assert.deepEqual(await h.rows(), [], 'every row has gone')
-        assert.equal(h.sender.overlaps, 0, 'two of a chat at once')
-        const logged = await h.eventLog.read({ after: 0, limit: 1000 })
-        for (const message of accepted) {
-          const sends = h.sender.sends.filter(({ content }) => content.text === message.words)
-          const status = await h.queue.outbox.status(message.id)
-          const ends = logged.filter(
-            ({ type, payload }) => TERMINAL.has(type) && 'id' in payload && payload.id === message.id,
-          )
-          assert.equal(ends.length, 1, 'not exactly one terminal event')
-          if (message.cancelledAfter !== null) {
-            assert.equal(status?.state, 'CANCELLED')
-            assert.equal(sends.length, message.cancelledAfter, 'sent after its cancel')
-            continue
+/** Runs in `npm test`. */
+const RUNS = { sqlite: 25, postgres: 10 } as const
+
+eachDatabase(({ dialect, test }) => {
+  test('whatever happens, nothing is lost, doubled under a new id, reordered in its chat, or sent after a cancel', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(step, { minLength: 5, maxLength: 40 }), async (steps) => {
+        const ends: (() => Promise<void>)[] = []
+        const h = await startQueue({ after: (run) => ends.unshift(run) }, { dialect })
+        try {
+          const accepted = await run(h, steps)
+          assert.deepEqual(await h.rows(), [], 'every row has gone')
+          assert.equal(h.sender.overlaps, 0, 'two of a chat at once')
+          const logged = await h.eventLog.read({ after: 0, limit: 1000 })
+          for (const message of accepted) {
+            const sends = h.sender.sends.filter(({ content }) => content.text === message.words)
+            const status = await h.queue.outbox.status(message.id)
+            const ends = logged.filter(
+              ({ type, payload }) => TERMINAL.has(type) && 'id' in payload && payload.id === message.id,
+            )
+            assert.equal(ends.length, 1, 'not exactly one terminal event')
+            if (message.cancelledAfter !== null) {
+              assert.equal(status?.state, 'CANCELLED')
+              assert.equal(sends.length, message.cancelledAfter, 'sent after its cancel')
+              continue
+            }
+            assert(sends.length > 0, `${message.words} was never sent`)
+            assert(
+              status?.state === 'SENT' || status?.state === 'DELIVERED' || status?.state === 'READ',
+              status?.state,
+            )
+            if (message.received) assert.notEqual(status.state, 'SENT', 'a durable receipt was lost')
+            assert.deepEqual(new Set(sends.map((sent) => sent.waMessageId)), new Set([message.waMessageId]))
           }
-          assert(sends.length > 0, `${message.words} was never sent`)
-          assert(
-            status?.state === 'SENT' || status?.state === 'DELIVERED' || status?.state === 'READ',
-            status?.state,
-          )
-          if (message.received) assert.notEqual(status.state, 'SENT', 'a durable receipt was lost')
-          assert.deepEqual(new Set(sends.map((sent) => sent.waMessageId)), new Set([message.waMessageId]))
+          for (const chat of chats) {
+            const sent = h.sender.sends.filter((message) => message.chat === chat).map(({ seq }) => seq)
+            const firsts = [...new Set(sent)]
+            assert.deepEqual(
+              firsts,
+              firsts.toSorted((a, b) => a - b),
+              'out of order',
+            )
+            // A later message only begins when the earlier has ended, so no earlier one comes again after it.
+            assert.deepEqual(
+              sent,
+              sent.toSorted((a, b) => a - b),
+              'an earlier one came again after a later one',
+            )
+          }
+          assert.deepEqual(await h.queue.outbox.stats(), { pending: 0, processing: 0, failed: 0 })
+          assert.equal(h.queue.dispatcher.stats().lanes, 0)
+          assert.equal(h.queue.dispatcher.stats().openChats, 0)
+        } finally {
+          for (const end of ends) await end()
         }
-        for (const chat of chats) {
-          const sent = h.sender.sends.filter((message) => message.chat === chat).map(({ seq }) => seq)
-          const firsts = [...new Set(sent)]
-          assert.deepEqual(
-            firsts,
-            firsts.toSorted((a, b) => a - b),
-            'out of order',
-          )
-          // A later message only begins when the earlier has ended, so no earlier one comes again after it.
-          assert.deepEqual(
-            sent,
-            sent.toSorted((a, b) => a - b),
-            'an earlier one came again after a later one',
-          )
-        }
-        assert.deepEqual(await h.queue.outbox.stats(), { pending: 0, processing: 0, failed: 0 })
-        assert.equal(h.queue.dispatcher.stats().lanes, 0)
-        assert.equal(h.queue.dispatcher.stats().openChats, 0)
-      } finally {
-        for (const end of ends) await end()
-      }
-    }),
-    { numRuns: 25, seed: 20_261 },
-  )
-  void t
+      }),
+      { numRuns: RUNS[dialect], seed: 20_261 },
+    )
+  })
 })

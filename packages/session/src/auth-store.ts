@@ -1,5 +1,5 @@
 import type { Clock, InstanceId } from '@eclusa/kernel'
-import type { Database, Sealer, SqlValue, Statement } from '@eclusa/storage'
+import type { Database, Sealer, SqlValue, Statement, WriteOptions } from '@eclusa/storage'
 
 /** One Signal key to write; `null` deletes it. `value` is JSON. */
 export interface KeyChange {
@@ -31,14 +31,17 @@ export class AuthStore {
 
   async saveCredentials(instance: InstanceId, json: string): Promise<void> {
     const sealed = this.#seal(json, `Credential|${instance}`)
-    await this.#database.write([
-      {
-        sql:
-          'INSERT INTO "Credential" (instance, sealed, updated_at) VALUES (?, ?, ?) ' +
-          'ON CONFLICT (instance) DO UPDATE SET sealed = excluded.sealed, updated_at = excluded.updated_at',
-        params: [instance, sealed, this.#clock.now()],
-      },
-    ])
+    await this.#database.write(
+      [
+        {
+          sql:
+            'INSERT INTO "Credential" (instance, sealed, updated_at) VALUES (?, ?, ?) ' +
+            'ON CONFLICT (instance) DO UPDATE SET sealed = excluded.sealed, updated_at = excluded.updated_at',
+          params: [instance, sealed, this.#clock.now()],
+        },
+      ],
+      rowsOf(instance),
+    )
   }
 
   /** The values found, as JSON by id. */
@@ -59,7 +62,7 @@ export class AuthStore {
     return found
   }
 
-  /** Writes keys and whatever else must commit together with them. */
+  /** Writes keys and whatever else must commit together with them: rows of the same instance, and events. */
   async writeKeys(
     instance: InstanceId,
     changes: readonly KeyChange[],
@@ -79,15 +82,18 @@ export class AuthStore {
         params: [instance, type, id, this.#seal(value, keyContext(instance, type, id))],
       }
     })
-    await this.#database.write([...statements, ...together])
+    await this.#database.write([...statements, ...together], rowsOf(instance))
   }
 
   /** Deletes every key and the credentials of an instance. */
   async forget(instance: InstanceId): Promise<void> {
-    await this.#database.write([
-      { sql: 'DELETE FROM "Credential" WHERE instance = ?', params: [instance] },
-      { sql: 'DELETE FROM "SignalKey" WHERE instance = ?', params: [instance] },
-    ])
+    await this.#database.write(
+      [
+        { sql: 'DELETE FROM "Credential" WHERE instance = ?', params: [instance] },
+        { sql: 'DELETE FROM "SignalKey" WHERE instance = ?', params: [instance] },
+      ],
+      rowsOf(instance),
+    )
   }
 
   #seal(text: string, context: string): Uint8Array {
@@ -97,6 +103,11 @@ export class AuthStore {
   #open(sealed: SqlValue | undefined, context: string): string {
     return Buffer.from(this.#sealer.open(sealed as Uint8Array, context)).toString('utf8')
   }
+}
+
+/** Keys and inbound messages of an instance are written by its owner alone, and touched by no one else. */
+export function rowsOf(instance: InstanceId): WriteOptions {
+  return { instance, rows: `session|${instance}` }
 }
 
 function keyContext(instance: InstanceId, type: string, id: string): string {

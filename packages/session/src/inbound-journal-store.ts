@@ -1,5 +1,6 @@
 import type { ChatId, Clock, InstanceId, TenantId, WaMessageId } from '@eclusa/kernel'
 import type { Database, EventLog, Sealer, Statement } from '@eclusa/storage'
+import { rowsOf } from './auth-store.ts'
 import type { InboundMessage } from './engine.ts'
 
 /** An inbound message as read back. `id` is a cursor: it only grows inside an instance. */
@@ -165,14 +166,35 @@ export class InboundJournal {
           'WHERE instance = ? AND chat = ? AND wa_message_id = ? AND read_at IS NULL AND from_me = 0',
         params: [readAt, instance, chat, waMessageId],
       })),
+      rowsOf(instance),
     )
+  }
+
+  /** When somebody else last wrote in this chat; null when nobody ever did. */
+  async lastInboundAt(instance: InstanceId, chat: ChatId): Promise<number | null> {
+    const [row] = await this.#database.read(
+      'SELECT received_at FROM "InboundMessage" WHERE instance = ? AND chat = ? AND from_me = 0 ' +
+        'ORDER BY id DESC LIMIT 1',
+      [instance, chat],
+    )
+    return row === undefined ? null : Number(row['received_at'])
+  }
+
+  /** The first of these chats in which anything was ever written, if any. */
+  async firstKnown(instance: InstanceId, chats: readonly [ChatId, ChatId]): Promise<ChatId | null> {
+    const [one] = await this.#database.read(
+      'SELECT chat FROM "InboundMessage" WHERE instance = ? AND chat IN (?, ?) LIMIT 1',
+      [instance, ...chats],
+    )
+    return one === undefined ? null : (String(one['chat']) as ChatId)
   }
 
   /** Deletes everything an instance has received. */
   async forget(instance: InstanceId): Promise<void> {
-    await this.#database.write([
-      { sql: 'DELETE FROM "InboundMessage" WHERE instance = ?', params: [instance] },
-    ])
+    await this.#database.write(
+      [{ sql: 'DELETE FROM "InboundMessage" WHERE instance = ?', params: [instance] }],
+      rowsOf(instance),
+    )
   }
 }
 

@@ -14,6 +14,7 @@ import {
 import type { AuthStore } from './auth-store.ts'
 import type { Engine, OutboundContent, Receipt } from './engine.ts'
 import { isLoopback, trustRootKey } from './engines/baileys/trust.ts'
+import { ninthDigitVariant, numberOfLid } from './canonical-chat.ts'
 import { sessionErrors } from './errors.ts'
 import type { InboundJournal, UnreadRow } from './inbound-journal-store.ts'
 import { Session, type SessionView } from './session.ts'
@@ -212,6 +213,18 @@ export class SessionPool implements Lifecycle {
     chat: ChatId,
   ): Promise<{ readonly messages: readonly UnreadRow[]; readonly lastWordCount: number }> {
     return this.#options.journal.unread(instance, chat)
+  }
+
+  /**
+   * The one id that a person's chat has here, as far as the instance knows: the number instead of the LID, and of a
+   * Brazilian number with and without its ninth digit the one in which they wrote. Everything of a chat must be queued
+   * under it, or there would be two chats without a common order.
+   */
+  async canonicalChat(instance: InstanceId, chat: ChatId): Promise<ChatId> {
+    const known = await numberOfLid(this.#options.store, instance, chat)
+    const variant = ninthDigitVariant(known)
+    if (variant === null) return known
+    return (await this.#options.journal.firstKnown(instance, [known, variant])) ?? known
   }
 
   /** The last session of a tenant takes the tenant's share of the budget with it. */

@@ -1,6 +1,6 @@
 import type { SharedFact, SharedStore } from '@eclusa/bounded-cache'
 import { type Clock, type InstanceId, MINUTE } from '@eclusa/kernel'
-import type { Database, Sealer } from '@eclusa/storage'
+import type { Database, Sealer, WriteOptions } from '@eclusa/storage'
 
 /** Ids of one `SELECT`; asks are padded to a power of two so that few statements are prepared. */
 const MAX_KEYS_PER_READ = 256
@@ -34,7 +34,10 @@ export class SharedFacts {
 
   /** Deletes all facts of an instance. */
   async forget(instance: InstanceId): Promise<void> {
-    await this.#database.write([{ sql: 'DELETE FROM "SharedFact" WHERE instance = ?', params: [instance] }])
+    await this.#database.write(
+      [{ sql: 'DELETE FROM "SharedFact" WHERE instance = ?', params: [instance] }],
+      factsOf(instance),
+    )
   }
 
   /** Deletes what has expired, 1,000 at a time; returns how many. Does nothing within 5 min of the last time. */
@@ -94,6 +97,7 @@ export class SharedFacts {
           expiresAt,
         ],
       })),
+      factsOf(instance),
     )
   }
 
@@ -103,8 +107,14 @@ export class SharedFacts {
         sql: 'DELETE FROM "SharedFact" WHERE instance = ? AND key = ?',
         params: [instance, key],
       })),
+      factsOf(instance),
     )
   }
+}
+
+/** Written by the instance's owner alone: WhatsApp tells nobody else when they change. */
+function factsOf(instance: InstanceId): WriteOptions {
+  return { instance, rows: `facts|${instance}` }
 }
 
 function context(instance: InstanceId, key: string): string {

@@ -82,7 +82,7 @@ export async function setup(t: TestContext, options: BenchOptions = {}): Promise
   const opened = await openTestDatabase(t, sessionMigrations)
   const database: Database = {
     dialect: opened.database.dialect,
-    write: (statements) => opened.database.write(statements),
+    write: (statements, more) => opened.database.write(statements, more),
     read: async (sql, params) => {
       options.onRead?.(sql, params)
       return opened.database.read(sql, params)

@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict'
-import { test, type TestContext } from 'node:test'
+import type { TestContext } from 'node:test'
 import { type InstanceId, makeInstanceId, MIB, parseTenantId, type WaMessageId } from '@eclusa/kernel'
 import { ManualClock } from '@eclusa/kernel/test-kit'
 import { type Database, EventLog } from '@eclusa/storage'
-import { openTestDatabase, testSealer } from '@eclusa/storage/test-kit'
+import { openTestDatabase, testEachDatabase as test, testSealer } from '@eclusa/storage/test-kit'
 import { AuthStore } from '../src/auth-store.ts'
 import { SignalKeys } from '../src/engines/baileys/signal-keys.ts'
 import { InboundJournal, sessionMigrations } from '../src/index.ts'
@@ -23,8 +23,8 @@ async function setup(t: TestContext): Promise<Bench> {
   let broken = false
   const fragile: Database = {
     dialect: database.dialect,
-    write: (statements) => {
-      if (!broken) return database.write(statements)
+    write: (statements, options) => {
+      if (!broken) return database.write(statements, options)
       broken = false
       return Promise.reject(new Error('disk full'))
     },

@@ -6,11 +6,16 @@ type StorageErrorName =
   | 'CONFLICT'
   | 'STATEMENT_FAILED'
   | 'BROKEN'
+  | 'UNREACHABLE'
+  | 'OUTCOME_UNKNOWN'
+  | 'BUSY'
+  | 'NOT_OWNER'
   | 'STOPPED'
   | 'WRONG_KEY'
   | 'SEAL_BROKEN'
   | 'MIGRATION_REFUSED'
   | 'SQLITE_TOO_OLD'
+  | 'POSTGRES_TOO_OLD'
 
 /** What storage can fail with. `delivered` is `no` throughout: nothing here speaks to WhatsApp. */
 export const storageErrors: Readonly<Record<StorageErrorName, ErrorKind>> = defineErrors('STORAGE', {
@@ -45,6 +50,33 @@ export const storageErrors: Readonly<Record<StorageErrorName, ErrorKind>> = defi
     delivered: 'no',
     message: 'The database stopped working; check the disk, then restart Eclusa',
   },
+  UNREACHABLE: {
+    status: 503,
+    retry: 'later',
+    delivered: 'no',
+    message:
+      'PostgreSQL cannot be reached, and nothing of this was stored; Eclusa goes on by itself when it is back',
+  },
+  OUTCOME_UNKNOWN: {
+    status: 503,
+    retry: 'later',
+    delivered: 'no',
+    message:
+      'The connection to PostgreSQL broke during the commit, and whether this was stored cannot be found out; ' +
+      'look before doing it again',
+  },
+  BUSY: {
+    status: 503,
+    retry: 'later',
+    delivered: 'no',
+    message: 'Somebody else held these rows locked for too long; nothing was changed',
+  },
+  NOT_OWNER: {
+    status: 503,
+    retry: 'later',
+    delivered: 'no',
+    message: 'Another process owns this instance now; nothing was changed',
+  },
   STOPPED: { status: 503, retry: 'later', delivered: 'no', message: 'The database is stopped' },
   WRONG_KEY: {
     status: 500,
@@ -69,5 +101,11 @@ export const storageErrors: Readonly<Record<StorageErrorName, ErrorKind>> = defi
     retry: 'never',
     delivered: 'no',
     message: 'This Node contains an SQLite that can corrupt its log; run Eclusa with Node 24.21 or newer',
+  },
+  POSTGRES_TOO_OLD: {
+    status: 500,
+    retry: 'never',
+    delivered: 'no',
+    message: 'This PostgreSQL is too old; Eclusa needs 14 or newer',
   },
 })

@@ -96,7 +96,11 @@ export class EventLog {
   /** The newest event's seq, also after it was swept; 0 when there never was one. */
   async lastSeq(): Promise<number> {
     const [row] = await this.#database.read(
-      `select coalesce((select seq from sqlite_sequence where name = 'Event'), 0) as seq`,
+      this.#database.dialect === 'postgres'
+        ? // Not the sequence alone: it is ahead of events whose commit is under way.
+          `select coalesce((select max(seq) from "Event"),
+             (select case when is_called then last_value else 0 end from "Event_seq_seq")) as seq`
+        : `select coalesce((select seq from sqlite_sequence where name = 'Event'), 0) as seq`,
       [],
     )
     return Number(row?.['seq'] ?? 0)

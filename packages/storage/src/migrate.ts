@@ -7,6 +7,8 @@ import { storageErrors } from './errors.ts'
 export interface Migration {
   readonly name: string
   readonly sql: string
+  /** For PostgreSQL, where it differs. */
+  readonly postgres?: string
 }
 
 /** A row of the table "Migration". */
@@ -15,13 +17,20 @@ export interface AppliedMigration {
   readonly checksum: string
 }
 
-/** The `NNN-name.sql` files of `folder` in order of their names. */
+/**
+ * The `NNN-name.sql` files of `folder` in order of their names; `NNN-name.postgres.sql` beside one takes its place on
+ * PostgreSQL, and alone it changes nothing on SQLite.
+ */
 export function loadMigrations(folder: URL): Migration[] {
   const base = folder.href.endsWith('/') ? folder : new URL(`${folder.href}/`)
-  return readdirSync(base)
-    .filter((file) => /^\d{3}-[a-z0-9-]+\.sql$/.test(file))
-    .toSorted()
-    .map((file) => ({ name: file.slice(0, -4), sql: readFileSync(new URL(file, base), 'utf8') }))
+  const files = new Set(readdirSync(base).filter((file) => /^\d{3}-[a-z0-9-]+(\.postgres)?\.sql$/.test(file)))
+  const read = (file: string): string => readFileSync(new URL(file, base), 'utf8')
+  const names = new Set([...files].map((file) => file.slice(0, file.indexOf('.'))))
+  return [...names].toSorted().map((name) => ({
+    name,
+    sql: files.has(`${name}.sql`) ? read(`${name}.sql`) : '',
+    ...(files.has(`${name}.postgres.sql`) ? { postgres: read(`${name}.postgres.sql`) } : {}),
+  }))
 }
 
 /**

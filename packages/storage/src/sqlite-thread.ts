@@ -1,9 +1,9 @@
-import { closeSync, openSync } from 'node:fs'
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import { parentPort, workerData } from 'node:worker_threads'
 import { EclusaError } from '@eclusa/kernel'
 import type { Row, Statement } from './database.ts'
 import { storageErrors } from './errors.ts'
+import { makePrivate, takeLock } from './file-lock.ts'
 import { planMigrations, type AppliedMigration, type Migration } from './migrate.ts'
 import {
   isFailure,
@@ -269,27 +269,6 @@ class MustChange extends Error {
     this.changed = changed
     this.expected = expected
   }
-}
-
-/**
- * A second, tiny SQLite file held in an exclusive transaction: the operating system frees it however this process
- * ends, also by kill -9, and the database itself stays readable for `sqlite3`.
- */
-function takeLock(file: string): DatabaseSync {
-  makePrivate(file)
-  const lock = new DatabaseSync(file, { timeout: 0 })
-  try {
-    lock.exec('begin exclusive')
-    return lock
-  } catch (error) {
-    lock.close()
-    throw error
-  }
-}
-
-/** Made before SQLite makes it, readable by its owner alone; SQLite gives its -wal and -shm the same mode. */
-function makePrivate(file: string): void {
-  closeSync(openSync(file, 'a', 0o600))
 }
 
 function refuseOldSqlite(): void {

@@ -1,8 +1,10 @@
 import { Worker } from 'node:worker_threads'
 import { EclusaError, type ErrorKind, type Logger, MIB } from '@eclusa/kernel'
-import type { Database, DatabaseStats, Row, SqlValue, Statement, StatementResult } from './database.ts'
+import type { DatabaseStats, OpenedDatabase, Row, SqlValue, Statement, StatementResult } from './database.ts'
 import { storageErrors } from './errors.ts'
-import { loadMigrations, type Migration } from './migrate.ts'
+import { bytesOf, CommitListeners, countForFlush } from './group-commit.ts'
+import type { Migration } from './migrate.ts'
+import { soleOwnership } from './ownership.ts'
 import {
   isFailure,
   type Failure,
@@ -12,16 +14,12 @@ import {
   type Reply,
   type Request,
 } from './protocol.ts'
+import { storageMigrations } from './storage-migrations.ts'
 
-/** One commit takes at most this, so that the next caller's wait stays short (uncapped, a caller waited 590–735 ms during a drain, capped 132–189 ms; 2026-11). */
-const MAX_FLUSH_STATEMENTS = 2000
-export const MAX_FLUSH_BYTES: number = MIB
 /** Idle it holds 5 MB; reads are bounded by their callers to a few MB at once. */
 const DEFAULT_THREAD_BYTES = 64 * MIB
 /** SQLite's own default is 2 MB; reads of a database of many GB gain up to here. */
 export const DEFAULT_PAGE_CACHE_BYTES: number = 64 * MIB
-/** Listeners of `onCommit`: one per reader of the event log. */
-const MAX_COMMIT_LISTENERS = 64
 
 export interface SqliteOptions {
   /** Made when it does not exist; its folder must. */
@@ -37,17 +35,12 @@ export interface SqliteOptions {
   readonly maxThreadBytes?: number
 }
 
-/** Storage's own tables: the event log and the check of the key. `openDatabase` puts them first by itself. */
-export const storageMigrations: readonly Migration[] = loadMigrations(
-  new URL('../migrations/', import.meta.url),
-)
-
 /**
  * Opens (and if needed makes) the SQLite database in a thread of its own and takes its lock until `stop` or the end
  * of the process.
  * @throws STORAGE_IN_USE, STORAGE_MIGRATION_REFUSED, STORAGE_SQLITE_TOO_OLD, STORAGE_FULL, STORAGE_BROKEN
  */
-export async function openDatabase(options: SqliteOptions): Promise<Database> {
+export async function openSqlite(options: SqliteOptions): Promise<OpenedDatabase> {
   const workerData: OpenOptions = {
     file: options.file,
     migrations: [...storageMigrations, ...options.migrations],
@@ -95,8 +88,9 @@ interface Batch {
  * Group commit: units gather while a flush is under way and go together when it ends, so a lone write waits for one
  * fsync and a burst shares one. No timer delays anything. Reads go at once unless writes before them still wait.
  */
-export class SqliteDatabase implements Database {
+export class SqliteDatabase implements OpenedDatabase {
   readonly dialect = 'sqlite'
+  readonly ownership = soleOwnership
   readonly #thread: Worker
   readonly #log: Logger
   // bounded by: callers awaiting their answer
@@ -108,8 +102,7 @@ export class SqliteDatabase implements Database {
   readonly #underWay: Batch[] = []
   #flushing = false
   #turnScheduled = false
-  // bounded by: MAX_COMMIT_LISTENERS
-  readonly #listeners = new Set<() => void>()
+  readonly #listeners: CommitListeners
   #broken: EclusaError | null = null
   #stopping: Promise<void> | null = null
   #onIdle: (() => void) | null = null
@@ -118,6 +111,7 @@ export class SqliteDatabase implements Database {
   constructor(thread: Worker, log: Logger) {
     this.#thread = thread
     this.#log = log
+    this.#listeners = new CommitListeners(log)
     thread.on('message', (reply: Reply) => this.#onReply(reply))
     thread.on('error', (error) => this.#break(error))
     thread.on('exit', (code) => {
@@ -151,13 +145,7 @@ export class SqliteDatabase implements Database {
   }
 
   onCommit(listener: () => void): () => void {
-    if (this.#listeners.size >= MAX_COMMIT_LISTENERS) {
-      throw new RangeError(
-        `more than ${MAX_COMMIT_LISTENERS} listeners of commits: one of them is never removed`,
-      )
-    }
-    this.#listeners.add(listener)
-    return () => this.#listeners.delete(listener)
+    return this.#listeners.add(listener)
   }
 
   stats(): DatabaseStats {
@@ -229,21 +217,12 @@ export class SqliteDatabase implements Database {
 
   /** Moves what fits in one flush, and the reads between, from the front of what waits. */
   #take(units: Unit[], reads: Read[]): void {
-    let statementCount = 0
-    let bytes = 0
-    let taken = 0
-    for (const next of this.#waiting) {
-      if (next.kind === 'unit') {
-        statementCount += next.statements.length
-        bytes += next.bytes
-        if (units.length > 0 && (statementCount > MAX_FLUSH_STATEMENTS || bytes > MAX_FLUSH_BYTES)) break
-        units.push(next)
-      } else {
-        reads.push(next)
-      }
-      taken++
+    const count = countForFlush(this.#waiting)
+    for (const next of this.#waiting.slice(0, count)) {
+      if (next.kind === 'unit') units.push(next)
+      else reads.push(next)
     }
-    this.#waiting = taken === this.#waiting.length ? [] : this.#waiting.slice(taken)
+    this.#waiting = count === this.#waiting.length ? [] : this.#waiting.slice(count)
     this.#waitingUnitCount -= units.length
   }
 
@@ -258,7 +237,7 @@ export class SqliteDatabase implements Database {
     this.#answer(batch, reply)
     if (reply.committed) {
       this.#stats.commitCount++
-      for (const listener of this.#listeners) this.#call(listener)
+      this.#listeners.call()
     }
     if (this.#isIdle()) this.#onIdle?.()
   }
@@ -280,14 +259,6 @@ export class SqliteDatabase implements Database {
       this.#stats.readCount++
       if (isFailure(result)) read.reject(this.#errorOf(result))
       else read.resolve(result)
-    }
-  }
-
-  #call(listener: () => void): void {
-    try {
-      listener()
-    } catch (error) {
-      this.#log.error({ err: error }, 'a listener of commits failed')
     }
   }
 
@@ -336,17 +307,6 @@ function detached(statement: Statement): Statement {
 function detachedValue(value: SqlValue): SqlValue {
   if (!(value instanceof Uint8Array) || value.byteLength === value.buffer.byteLength) return value
   return new Uint8Array(value)
-}
-
-function bytesOf(statements: readonly Statement[]): number {
-  let bytes = 0
-  for (const { params } of statements) {
-    for (const value of params) {
-      if (typeof value === 'string') bytes += value.length
-      else bytes += value instanceof Uint8Array ? value.byteLength : 8
-    }
-  }
-  return bytes
 }
 
 function errorOf({ failure, message, details }: Failure): EclusaError {

@@ -78,6 +78,11 @@ export class ApiClient {
     return (await this.#call('GET', `/v1/messages/${encodeURIComponent(id)}`)) as MessageAnswer
   }
 
+  /** Any other call of the API: its answer as it came. */
+  call(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: object): Promise<unknown> {
+    return this.#call(method, path, body)
+  }
+
   async #call(method: string, path: string, body?: object): Promise<unknown> {
     return this.#answerOf(await this.#fetch(method, path, body))
   }

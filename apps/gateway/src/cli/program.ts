@@ -6,6 +6,16 @@ import { ApiClient, CliError } from './api-client.ts'
 import { memory } from './memory.ts'
 import { pair } from './pair.ts'
 import { send } from './send.ts'
+import {
+  type QueueCommand,
+  queueCancelChat,
+  queueList,
+  queueMessage,
+  queuePause,
+  queueRetryFailed,
+  queueStats,
+  queueWhy,
+} from './queue.ts'
 import { runSimulator } from './simulator.ts'
 import { start } from './start.ts'
 import { status } from './status.ts'
@@ -117,6 +127,8 @@ export function program(): Command {
     (flags: ClientFlags) => status({ api: apiOf(flags), json: flags.json === true }),
   )
 
+  addQueue(root.command('queue').description('look at the queue, and change what waits in it'))
+
   root
     .command('memory')
     .description('show how the memory ceiling is divided, and the worst case of everything that is held')
@@ -132,6 +144,73 @@ export function program(): Command {
     .action((args: string[]) => runSimulator(args))
 
   return root
+}
+
+function addQueue(queue: Command): void {
+  client(queue.command('stats').description('how many messages wait, are being sent, and failed'))
+    .argument('[instance]', 'more about this one')
+    .action((instance: string | undefined, flags: ClientFlags) =>
+      queueStats(askedBy(flags), instance ?? null),
+    )
+  client(queue.command('list').description('messages, newest first'))
+    .option('--instance <instance>', 'of this instance')
+    .option('--chat <chat>', 'to this number or WhatsApp id')
+    .option('--state <state>', 'PENDING, PROCESSING, SENT, DELIVERED, READ, FAILED or CANCELLED')
+    .option('--before <message>', 'go on after the page before')
+    .option('--limit <count>', 'at most so many, 1 to 500')
+    .action(({ url, key, json, ...filter }: ClientFlags & Record<string, string>) => {
+      const flags = { ...(url === undefined ? {} : { url }), ...(key === undefined ? {} : { key }) }
+      return queueList(askedBy({ ...flags, json: json === true }), filter)
+    })
+  client(queue.command('why').description('what keeps a message from being sent now'))
+    .argument('<message>')
+    .action((message: string, flags: ClientFlags) => queueWhy(askedBy(flags), message))
+  for (const [verb, description] of [
+    ['cancel', 'take a message back that is not on the wire yet'],
+    ['now', 'move a message to the head of its chat, due at once'],
+    ['retry', 'try a failed message again'],
+  ] as const) {
+    client(queue.command(verb).description(description))
+      .argument('<message>')
+      .action((message: string, flags: ClientFlags) => queueMessage(askedBy(flags), verb, message))
+  }
+  client(
+    queue.command('cancel-chat').description('take back everything of a chat that is not on the wire yet'),
+  )
+    .argument('<instance>')
+    .argument('<chat>', 'number or WhatsApp id')
+    .action((instance: string, chat: string, flags: ClientFlags) =>
+      queueCancelChat(askedBy(flags), instance, chat),
+    )
+  client(queue.command('retry-failed').description('try everything of an instance that failed again'))
+    .argument('<instance>')
+    .action((instance: string, flags: ClientFlags) => queueRetryFailed(askedBy(flags), instance))
+  for (const verb of ['pause', 'resume'] as const) {
+    client(queue.command(verb).description(`${verb} an instance, one chat of it, or a whole tenant`))
+      .argument('[instance]')
+      .argument('[chat]', 'number or WhatsApp id')
+      .option('--tenant <tenant>', 'all instances of this tenant')
+      .action(
+        (
+          instance: string | undefined,
+          chat: string | undefined,
+          flags: ClientFlags & { readonly tenant?: string },
+        ) => {
+          if ((instance === undefined) === (flags.tenant === undefined)) {
+            throw new CliError('Name an instance, or a tenant with --tenant')
+          }
+          return queuePause(askedBy(flags), verb, {
+            ...(flags.tenant === undefined ? {} : { tenant: flags.tenant }),
+            ...(instance === undefined ? {} : { instance }),
+            ...(chat === undefined ? {} : { chat }),
+          })
+        },
+      )
+  }
+}
+
+function askedBy(flags: ClientFlags): QueueCommand {
+  return { api: apiOf(flags), json: flags.json === true }
 }
 
 /** Errors of ours and of the system say what is wrong; anything else is a fault whose trace is wanted. */

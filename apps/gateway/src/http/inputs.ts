@@ -5,6 +5,8 @@ import {
   type InstanceId,
   parseChatId,
   parseInstanceId,
+  parseTenantId,
+  type TenantId,
 } from '@eclusa/kernel'
 import { MAX_TEXT_LENGTH } from '@eclusa/queue'
 import type { FastifyRequest } from 'fastify'
@@ -33,7 +35,12 @@ export function instanceOf(
   request: FastifyRequest & { params: { id: string } },
   instances: Instances,
 ): Instance {
-  return instances.get(instanceIdOf(request.params.id), scopeOf(request))
+  return instanceNamed(request.params.id, request, instances)
+}
+
+/** @throws GATEWAY_INSTANCE_UNKNOWN also when it belongs to a tenant the key may not see */
+export function instanceNamed(id: string, request: FastifyRequest, instances: Instances): Instance {
+  return instances.get(instanceIdOf(id), scopeOf(request))
 }
 
 /** Digits with the country code first. @throws GATEWAY_BAD_REQUEST naming `field` */
@@ -57,6 +64,28 @@ export function chatOf(to: string, field: string): ChatId {
     throw error
   }
 }
+
+export const tenantParams = z.object({ tenant: z.string() })
+
+/** The tenant in the address, which the key must be allowed to act for. @throws GATEWAY_FORBIDDEN */
+export function tenantOf(request: FastifyRequest & { params: { tenant: string } }): TenantId {
+  const scope = scopeOf(request)
+  const { tenant } = request.params
+  if (scope !== '*' && scope !== tenant) {
+    throw new EclusaError(gatewayErrors.FORBIDDEN, { details: { field: 'tenant' } })
+  }
+  try {
+    return parseTenantId(tenant)
+  } catch (error) {
+    if (error instanceof EclusaError) throw badField('tenant', error.message.replace(/^tenant /, ''))
+    throw error
+  }
+}
+
+/** An instant as ISO 8601 with its zone. */
+export const instantInput = z.iso
+  .datetime({ offset: true, error: 'must be a time such as 2026-11-24T18:00:00Z' })
+  .transform((text) => Date.parse(text))
 
 function instanceIdOf(text: string): InstanceId {
   try {

@@ -6,7 +6,7 @@ export interface HttpLimits {
   readonly maxConnections: number
   /** Bytes of request bodies being read or worked on at once; a request for which there is no room gets GATEWAY_BUSY. */
   readonly maxBodiesBytes: number
-  /** Pages of inbound messages, and batches of event streams, read at once; the next waits for its turn. */
+  /** Pages and batches of event streams read, and chats or instances worked through, at once; the next waits. */
   readonly maxReads: number
   /** What all event streams together may have written without its being taken. */
   readonly maxUnsentBytes: number
@@ -22,3 +22,5 @@ export const defaultHttpLimits: HttpLimits = {
 export const MAX_HEADER_BYTES: number = 16 * KIB
 /** Sealed bytes of a page of inbound messages: it ends with the message that reaches them, whatever `limit` says. */
 export const PAGE_BYTES: number = MIB
+/** One event or message more than a limit of bytes: the longest text, as UTF-8. */
+export const ONE_MORE_BYTES: number = 192 * KIB

@@ -1,9 +1,6 @@
 import { KIB, type MemoryLine } from '@eclusa/kernel'
 import { LEAST_UNSENT_BYTES } from '../events/event-streams.ts'
-import { type HttpLimits, MAX_HEADER_BYTES, PAGE_BYTES } from './limits.ts'
-
-/** One event or message more than a limit of bytes: the longest text, as UTF-8. */
-const ONE_MORE_BYTES = 192 * KIB
+import { type HttpLimits, MAX_HEADER_BYTES, ONE_MORE_BYTES, PAGE_BYTES } from './limits.ts'
 
 /** What the HTTP API holds in memory at most. */
 export function httpMemory(limits: HttpLimits, maxStreams: number): readonly MemoryLine[] {
@@ -46,12 +43,12 @@ export function httpMemory(limits: HttpLimits, maxStreams: number): readonly Mem
     },
     {
       owner: 'http',
-      name: 'pages and replays being read: rows, opened, answer',
+      name: 'pages, replays and steps through many rows: rows, opened, answer',
       place: 'heap',
       maxCount: 3 * limits.maxReads,
       bytesEach: PAGE_BYTES + ONE_MORE_BYTES,
       boundedBy: 'maxReads, PAGE_BYTES and one message more each',
-      source: 'the limit itself',
+      source: 'the limit itself; 500 messages without their text, or 500 entries of the ledger, are less',
     },
     {
       owner: 'http',

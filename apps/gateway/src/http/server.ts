@@ -1,5 +1,14 @@
-import { type Clock, EclusaError, type Logger, type Places, randomBase32 } from '@eclusa/kernel'
-import type { Outbox } from '@eclusa/queue'
+import type { ContactLedger } from '@eclusa/contacts'
+import {
+  type ChatId,
+  type Clock,
+  EclusaError,
+  type InstanceId,
+  type Logger,
+  type Places,
+  randomBase32,
+} from '@eclusa/kernel'
+import { type ChatContext, type Queue, queueErrors } from '@eclusa/queue'
 import type { InboundJournal } from '@eclusa/session'
 import Fastify, {
   type FastifyBaseLogger,
@@ -19,18 +28,26 @@ import { requireKey } from './auth.ts'
 import { BodyBudget, MAX_BODY_BYTES } from './body-budget.ts'
 import { type HttpLimits, MAX_HEADER_BYTES } from './limits.ts'
 import { problemOf, toEclusaError } from './problem.ts'
+import { contactRoutes } from './routes/contacts.ts'
 import { eventRoutes } from './routes/events.ts'
 import { healthRoutes } from './routes/health.ts'
 import { inboundRoutes } from './routes/inbound.ts'
 import { instanceRoutes } from './routes/instances.ts'
 import { memoryRoutes } from './routes/memory.ts'
 import { messageRoutes } from './routes/messages.ts'
+import { pacingRoutes } from './routes/pacing.ts'
+import { queueRoutes } from './routes/queue.ts'
 
 /** What the routes speak to. */
 export interface HttpPorts {
   readonly keys: ApiKeys
   readonly instances: Instances
-  readonly outbox: Outbox
+  readonly queue: Queue
+  readonly ledger: ContactLedger
+  /** What is known of the person at the other end of a chat. */
+  readonly standing: NonNullable<ChatContext['standing']>
+  /** The one id under which a person's chat is queued. */
+  readonly canonicalChat: (instance: InstanceId, chat: ChatId) => Promise<ChatId>
   readonly journal: InboundJournal
   readonly streams: EventStreams
   readonly ready: ReadyProbe
@@ -93,6 +110,7 @@ export async function buildHttp(ports: HttpPorts): Promise<HttpServer> {
     }
     if (error.status === 401) reply.header('www-authenticate', 'Bearer')
     if (error.retry === 'later' && error.status >= 429) reply.header('retry-after', '5')
+    else if (error.code === queueErrors.IDEMPOTENCY_IN_FLIGHT.code) reply.header('retry-after', '1')
     return reply
       .code(error.status)
       .type('application/problem+json; charset=utf-8')
@@ -109,6 +127,9 @@ export async function buildHttp(ports: HttpPorts): Promise<HttpServer> {
       v1.addHook('onRequest', requireKey(ports.keys))
       await v1.register(instanceRoutes, ports)
       await v1.register(messageRoutes, ports)
+      await v1.register(queueRoutes, ports)
+      await v1.register(pacingRoutes, ports)
+      await v1.register(contactRoutes, ports)
       await v1.register(inboundRoutes, ports)
       await v1.register(eventRoutes, ports)
       await v1.register(memoryRoutes, ports)

@@ -11,7 +11,7 @@ import {
 } from '@eclusa/kernel'
 import type { Outbox } from '@eclusa/queue'
 import type { SessionEvents, SessionPool, SessionView } from '@eclusa/session'
-import type { EventLog } from '@eclusa/storage'
+import type { EventLog, Ownership } from '@eclusa/storage'
 import { gatewayErrors } from '../errors.ts'
 import type { KeyScope } from '../keys/api-key-store.ts'
 import type { Instance, InstanceChange, InstanceStore } from './instance-store.ts'
@@ -21,6 +21,7 @@ export interface InstanceView extends Omit<Instance, 'wanted' | 'number' | 'rest
 
 export interface InstancesOptions {
   readonly store: InstanceStore
+  readonly ownership: Pick<Ownership, 'take' | 'release'>
   readonly sessions: SessionPool
   readonly sessionEvents: TypedEmitter<SessionEvents>
   readonly outbox: Outbox
@@ -145,7 +146,7 @@ export class Instances {
     readonly name: string
     readonly simulated?: boolean
   }): Promise<Instance> {
-    const { store, clock, maxInstances, log } = this.#options
+    const { store, ownership, clock, maxInstances, log } = this.#options
     if (this.#instances.size >= maxInstances) throw new EclusaError(gatewayErrors.TOO_MANY_INSTANCES)
     const instance: Instance = {
       id: makeInstanceId(),
@@ -161,9 +162,12 @@ export class Instances {
     // Taken at once, so that calls made at the same time cannot pass the limit together.
     this.#instances.set(instance.id, instance)
     try {
+      // Nobody else can know its id yet.
+      await ownership.take(instance.id)
       await store.insert(instance)
     } catch (error) {
       this.#instances.delete(instance.id)
+      await ownership.release(instance.id)
       throw error
     }
     log.info({ tenant: instance.tenant, instance: instance.id }, 'instance created')
@@ -223,7 +227,7 @@ export class Instances {
   }
 
   async #delete(instance: Instance): Promise<void> {
-    const { sessions, outbox, eventLog, store, clock, log } = this.#options
+    const { sessions, outbox, eventLog, store, ownership, clock, log } = this.#options
     const { id, tenant } = instance
     await this.#change(instance, { wanted: 'stopped' })
     try {
@@ -240,6 +244,7 @@ export class Instances {
     // Last: while it is there, a deletion that failed half-way can be repeated.
     await store.delete(id)
     this.#instances.delete(id)
+    await ownership.release(id)
     log.info({ tenant, instance: id, cancelled }, 'instance deleted')
   }
 

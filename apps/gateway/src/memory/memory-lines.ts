@@ -1,9 +1,9 @@
 import { KIB, type MemoryLine, MIB } from '@eclusa/kernel'
-import { defaultDispatcherLimits, type DispatcherLimits, queueMemory } from '@eclusa/queue'
+import { defaultDispatcherLimits, type DispatcherLimits, MAX_BATCH, queueMemory } from '@eclusa/queue'
 import { MAX_HISTORY_BYTES, sessionMemory } from '@eclusa/session/memory'
 import { DEFAULT_PAGE_CACHE_BYTES, storageMemory } from '@eclusa/storage'
 import type { Config } from '../config.ts'
-import { defaultHttpLimits, type HttpLimits } from '../http/limits.ts'
+import { defaultHttpLimits, type HttpLimits, ONE_MORE_BYTES, PAGE_BYTES } from '../http/limits.ts'
 import { httpMemory } from '../http/memory.ts'
 import { MAX_KEYS } from '../keys/limits.ts'
 import { partOf } from './ceiling.ts'
@@ -12,9 +12,9 @@ import { partOf } from './ceiling.ts'
 export interface GatewayLimits {
   readonly queue: DispatcherLimits
   readonly http: HttpLimits
-  /** SQLite's page cache. */
+  /** SQLite's page cache; 0 with PostgreSQL. */
   readonly pageCacheBytes: number
-  /** The heap of the database's thread. */
+  /** The heap of SQLite's thread; 0 with PostgreSQL. */
   readonly storageThreadBytes: number
   /** One of the three semi-spaces of V8's young generation. */
   readonly semiSpaceBytes: number
@@ -30,7 +30,7 @@ export function usualLimits(config: Config, ceilingBytes: number): GatewayLimits
     queue: defaultDispatcherLimits,
     http: defaultHttpLimits,
     pageCacheBytes: pageCacheOf(config, ceilingBytes) ?? DEFAULT_PAGE_CACHE_BYTES,
-    storageThreadBytes: 64 * MIB,
+    storageThreadBytes: config.databaseUrl === '' ? 64 * MIB : 0,
     semiSpaceBytes: 8 * MIB,
     maxStarting: config.sessionMaxStarting,
     maxHistoryBytes: MAX_HISTORY_BYTES,
@@ -48,17 +48,19 @@ export function smallLimits(config: Config, ceilingBytes: number): GatewayLimits
       maxOpenChatsPerInstance: 1000,
       maxContentBytes: 4 * MIB,
       maxClaims: 32,
+      maxRates: 5000,
     },
     http: { maxConnections: 250, maxBodiesBytes: 4 * MIB, maxReads: 4, maxUnsentBytes: 8 * MIB },
     pageCacheBytes: pageCacheOf(config, ceilingBytes) ?? 8 * MIB,
-    storageThreadBytes: 32 * MIB,
+    storageThreadBytes: config.databaseUrl === '' ? 32 * MIB : 0,
     semiSpaceBytes: 4 * MIB,
     maxStarting: Math.min(2, config.sessionMaxStarting),
     maxHistoryBytes: MAX_HISTORY_BYTES,
   }
 }
 
-function pageCacheOf({ memoryPageCache }: Config, ceilingBytes: number): number | null {
+function pageCacheOf({ memoryPageCache, databaseUrl }: Config, ceilingBytes: number): number | null {
+  if (databaseUrl !== '') return 0
   return memoryPageCache === null ? null : partOf(memoryPageCache, ceilingBytes)
 }
 
@@ -68,9 +70,11 @@ export function memoryLines(config: Config, limits: GatewayLimits): readonly Mem
   return [
     ...processMemory(config),
     ...storageMemory({
-      pageCacheBytes,
-      threadBytes: storageThreadBytes,
-      maxWaiting: queue.maxLanes + http.maxConnections,
+      ...(config.databaseUrl === ''
+        ? { dialect: 'sqlite', pageCacheBytes, threadBytes: storageThreadBytes }
+        : { dialect: 'postgres', maxLeases: config.maxInstances, maxReadBytes: PAGE_BYTES + ONE_MORE_BYTES }),
+      // A batch asks for the chat of each of its messages at once.
+      maxWaiting: queue.maxLanes + http.maxConnections + http.maxReads * MAX_BATCH,
     }),
     ...queueMemory(queue),
     ...sessionMemory({ maxStarting, maxHistoryBytes }),

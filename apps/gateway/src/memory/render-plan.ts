@@ -80,9 +80,12 @@ export function renderPlan(plan: GatewayPlan): string {
   ].join('\n')
 }
 
+const EXAMPLE = { ECLUSA_MEMORY_CEILING: '2GiB', ECLUSA_MAX_INSTANCES: '100' }
+const LINE_HEAD = ['who', 'what', 'where', 'at most', 'each', 'worst case', 'bounded by', 'size of one']
+
 /** The text of docs/memory.md. */
 export function renderMemoryDocs(): string {
-  const example = planFor({ ECLUSA_MEMORY_CEILING: '2GiB', ECLUSA_MAX_INSTANCES: '100' }, 16 * GIB)
+  const example = planFor(EXAMPLE, 16 * GIB)
   const rows = [512 * MIB, 768 * MIB, GIB, 2 * GIB, 4 * GIB, 8 * GIB].map((bytes) => {
     const plan = planFor({}, bytes)
     return [
@@ -96,6 +99,11 @@ export function renderMemoryDocs(): string {
   })
   const counted = example.lines.filter(({ place }) => place !== 'cache')
   const cached = example.lines.filter(({ place }) => place === 'cache')
+  const names = new Set(example.lines.map(({ name }) => name))
+  const onPostgres = planFor(
+    { ...EXAMPLE, ECLUSA_DATABASE_URL: 'postgres://localhost/eclusa' },
+    16 * GIB,
+  ).lines.filter(({ name }) => !names.has(name))
   return [
     '# Memory',
     '',
@@ -157,19 +165,14 @@ export function renderMemoryDocs(): string {
     '',
     '## Every bounded structure',
     '',
-    ...markdown([
-      ['who', 'what', 'where', 'at most', 'each', 'worst case', 'bounded by', 'size of one'],
-      ...counted.map((line) => [
-        line.owner,
-        line.name,
-        line.place,
-        countText(line),
-        sizeText(line.bytesEach),
-        sizeText(line.worstBytes),
-        line.boundedBy,
-        line.source,
-      ]),
-    ]),
+    ...markdown([LINE_HEAD, ...counted.map(lineCells)]),
+    '',
+    '## With PostgreSQL',
+    '',
+    'The lines of the storage that name SQLite, its thread and its commits give way to these; the server has memory of its',
+    'own, which is not counted here.',
+    '',
+    ...markdown([LINE_HEAD, ...onPostgres.map(lineCells)]),
     '',
     '## Caches',
     '',
@@ -193,6 +196,11 @@ export function renderMemoryDocs(): string {
 function planFor(env: Record<string, string>, machineBytes: number): GatewayPlan {
   const config: Config = loadConfig(env)
   return planGateway(config, { bytes: machineBytes, source: 'machine' })
+}
+
+function lineCells(line: PlannedLine): readonly string[] {
+  const { owner, name, place, bytesEach, worstBytes, boundedBy, source } = line
+  return [owner, name, place, countText(line), sizeText(bytesEach), sizeText(worstBytes), boundedBy, source]
 }
 
 function countText({ maxCount, perSession }: PlannedLine): string {

@@ -37,16 +37,13 @@ export async function inboundRoutes(http: HttpServer, ports: HttpPorts): Promise
     async (request) => {
       const { id } = instanceOf(request, ports.instances)
       const { after, limit } = request.query
-      const leave = await ports.reads.enter()
-      try {
+      return ports.reads.run(async () => {
         const { items, next } = await ports.journal.list({ instance: id, after, limit, maxBytes: PAGE_BYTES })
         return {
           items: items.map((item) => ({ ...item, receivedAt: new Date(item.receivedAt).toISOString() })),
           next,
         }
-      } finally {
-        leave()
-      }
+      })
     },
   )
 }

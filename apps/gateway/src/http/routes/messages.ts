@@ -1,11 +1,21 @@
 import { createHash } from 'node:crypto'
-import { EclusaError, type MessageId, parseMessageId } from '@eclusa/kernel'
-import type { OutboundStatus } from '@eclusa/queue'
-import type { FastifyRequest } from 'fastify'
+import { type ChatId, EclusaError, type MessageId, parseMessageId } from '@eclusa/kernel'
+import { type Accepted, careErrors, MAX_BATCH, type NewOutbound, type OutboundStatus } from '@eclusa/queue'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { messageErrors } from '../../errors.ts'
+import type { Instance } from '../../instances/instance-store.ts'
 import { scopeOf } from '../auth.ts'
-import { chatOf, instanceOf, instanceParams, noBody, textInput } from '../inputs.ts'
+import {
+  chatOf,
+  instanceNamed,
+  instanceOf,
+  instanceParams,
+  instantInput,
+  noBody,
+  textInput,
+} from '../inputs.ts'
+import { badField } from '../problem.ts'
 import type { HttpPorts, HttpServer } from '../server.ts'
 
 /** Messages waiting in one instance above which an answer says so; nothing is refused. */
@@ -16,6 +26,22 @@ const messageState = z.enum(['PENDING', 'PROCESSING', 'SENT', 'DELIVERED', 'READ
 const sendBody = z.strictObject({
   to: z.string({ error: 'must be a phone number such as +5511999990000' }).max(200, 'is too long'),
   text: textInput,
+  /** Before or after others of the same chat; never before one that is being sent. */
+  priority: z.enum(['urgent', 'normal', 'bulk'], 'must be "urgent", "normal" or "bulk"').optional(),
+  /** `proactive` needs the contact's consent on record, and waits at night. */
+  purpose: z.enum(['reply', 'proactive'], 'must be "reply" or "proactive"').optional(),
+  /** Not before; then it takes its place in its chat. */
+  sendAt: instantInput.optional(),
+  /** Not after. */
+  expiresAt: instantInput.optional(),
+  maxRetries: z.int('must be a whole number').min(0, 'must be 0 to 20').max(20, 'must be 0 to 20').optional(),
+})
+
+const batchBody = z.strictObject({
+  messages: z
+    .array(sendBody, 'must be a list of messages')
+    .min(1, 'must have at least one message')
+    .max(MAX_BATCH, `must have at most ${MAX_BATCH} messages`),
 })
 
 const sendHeaders = z.looseObject({
@@ -38,11 +64,42 @@ const message = z.object({
   failure: z.object({ code: z.string(), message: z.string() }).nullable(),
 })
 
+const listed = message.extend({ instance: z.string(), chat: z.string() })
+
+const listQuery = z.strictObject({
+  instance: z.string().max(40, 'is too long').optional(),
+  chat: z.string().max(200, 'is too long').optional(),
+  state: messageState.optional(),
+  before: z.string().max(40, 'is too long').optional(),
+  limit: z.coerce
+    .number()
+    .int('must be a whole number')
+    .min(1, 'must be 1 to 500')
+    .max(500, 'must be 1 to 500')
+    .default(50),
+})
+
+const page = z.object({
+  items: z.array(listed),
+  /** Give it as `before` to go on; null at the end. A page may be empty and not the last. */
+  next: z.string().nullable(),
+})
+
+const waiting = z.object({
+  id: z.string(),
+  state: messageState,
+  waits: z.array(z.object({ reason: z.string(), message: z.string(), until: z.iso.datetime().nullable() })),
+  expiresAt: z.iso.datetime().nullable(),
+})
+
 const messageParams = z.object({ id: z.string() })
 
-/** Sending a text, and what became of it. */
+type SendInput = z.output<typeof sendBody>
+
+/** Sending texts, what became of them, and what can still be done about it. */
 export async function messageRoutes(http: HttpServer, ports: HttpPorts): Promise<void> {
-  const { instances, outbox } = ports
+  const { instances, queue, reads } = ports
+  const { outbox, control } = queue
 
   /** 202 means: on disk. The same `Idempotency-Key` again gives the same answer and sends nothing. */
   http.post(
@@ -51,28 +108,91 @@ export async function messageRoutes(http: HttpServer, ports: HttpPorts): Promise
     async (request, reply) => {
       const instance = instanceOf(request, instances)
       instances.assertUsable(instance)
-      const { to, text } = request.body
-      const chat = chatOf(to, 'to')
+      const chat = chatOf(request.body.to, 'to')
       const key = request.headers['idempotency-key']
       const result = await outbox.enqueue({
-        tenant: instance.tenant,
-        instance: instance.id,
-        chat,
-        content: { kind: 'text', text },
-        ...(key === undefined ? {} : { idempotency: { key, bodyHash: hashOf([chat, text]) } }),
+        ...(await toOutbound(instance, chat, request.body, '')),
+        ...(key === undefined
+          ? {}
+          : { idempotency: { key, bodyHash: hashOf([partsOf(chat, request.body)]) } }),
       })
-      if (result.waiting > WARN_ABOVE_WAITING) {
-        reply.header('eclusa-queue-warning', `${result.waiting} messages of this instance are waiting`)
-      }
-      if (result.replayed) reply.header('idempotency-replayed', 'true')
+      say(reply, result)
       return reply.code(202).send({ id: result.id, state: 'PENDING' })
     },
   )
+
+  /** Up to 100 at once, queued in this order: all of them, or none. One key answers for all. */
+  http.post(
+    '/instances/:id/messages/batch',
+    {
+      schema: {
+        params: instanceParams,
+        headers: sendHeaders,
+        body: batchBody,
+        response: { 202: z.object({ items: z.array(accepted) }) },
+      },
+    },
+    async (request, reply) => {
+      const instance = instanceOf(request, instances)
+      instances.assertUsable(instance)
+      const inputs = request.body.messages
+      const chats = inputs.map(({ to }, nth) => chatOf(to, `messages.${nth}.to`))
+      const key = request.headers['idempotency-key']
+      const parts = inputs.map((input, nth) => partsOf(chats[nth]!, input))
+      // A hundred questions each: not of all callers at once.
+      const messages = await reads.run(() =>
+        Promise.all(inputs.map((input, nth) => toOutbound(instance, chats[nth]!, input, `messages.${nth}.`))),
+      )
+      const results = await outbox.enqueueBatch({
+        messages,
+        ...(key === undefined ? {} : { idempotency: { key, bodyHash: hashOf(parts) } }),
+      })
+      const last = results.at(-1)
+      if (last !== undefined) say(reply, last)
+      return reply.code(202).send({ items: results.map(({ id }) => ({ id, state: 'PENDING' as const })) })
+    },
+  )
+
+  /** Newest first, those that wait and those that ended in the last 72 hours. */
+  http.get('/messages', { schema: { querystring: listQuery, response: { 200: page } } }, async (request) => {
+    const { instance, chat, state, before, limit } = request.query
+    const scope = scopeOf(request)
+    const filter = {
+      ...(scope === '*' ? {} : { tenant: scope }),
+      ...(instance === undefined ? {} : { instance: instanceNamed(instance, request, instances).id }),
+      ...(chat === undefined ? {} : { chat: chatOf(chat, 'chat') }),
+      ...(state === undefined ? {} : { state }),
+      ...(before === undefined ? {} : { before: cursorOf(before) }),
+    }
+    return reads.run(async () => {
+      const { items, next } = await control.list({ ...filter, limit })
+      return {
+        items: items.map((status) => ({ ...toAnswer(status), instance: status.instance, chat: status.chat })),
+        next,
+      }
+    })
+  })
 
   http.get(
     '/messages/:id',
     { schema: { params: messageParams, response: { 200: message } } },
     async (request) => toAnswer(await statusFor(request)),
+  )
+
+  /** Everything that keeps a message from being sent now; `waits` is empty when it does not wait. */
+  http.get(
+    '/messages/:id/why',
+    { schema: { params: messageParams, response: { 200: waiting } } },
+    async (request) => {
+      const { id, state } = await statusFor(request)
+      const { waits, expiresAt } = await control.why(id)
+      return {
+        id,
+        state,
+        waits: waits.map(({ reason, message, until }) => ({ reason, message, until: isoOrNull(until) })),
+        expiresAt: isoOrNull(expiresAt),
+      }
+    },
   )
 
   /** Only a message that waits can be cancelled: 409 once it is on the wire or finished. */
@@ -85,6 +205,57 @@ export async function messageRoutes(http: HttpServer, ports: HttpPorts): Promise
     },
   )
 
+  /** To the head of its chat, and due at once. */
+  http.post(
+    '/messages/:id/send-now',
+    { schema: { params: messageParams, body: noBody, response: { 200: message } } },
+    async (request) => {
+      const { id } = await statusFor(request)
+      await control.moveToNow(id)
+      return toAnswer(await statusFor(request))
+    },
+  )
+
+  /** A failed message waits again, under the same WhatsApp id. */
+  http.post(
+    '/messages/:id/retry',
+    { schema: { params: messageParams, body: noBody, response: { 200: message } } },
+    async (request) => {
+      const { id } = await statusFor(request)
+      await control.retry(id)
+      return toAnswer(await statusFor(request))
+    },
+  )
+
+  async function toOutbound(
+    instance: Instance,
+    addressed: ChatId,
+    input: SendInput,
+    path: string,
+  ): Promise<NewOutbound> {
+    const chat = await ports.canonicalChat(instance.id, addressed)
+    const { tenant, id } = instance
+    const { text, priority, purpose, sendAt, expiresAt, maxRetries } = input
+    if (purpose === 'proactive') {
+      // Known now: better said now than when its turn comes. An opt-out is judged then, because people may write again.
+      const { consent, optedOutAt } = await ports.standing({ tenant, instance: id, chat })
+      if (!consent && optedOutAt === null) {
+        throw new EclusaError(careErrors.CONSENT_MISSING, { details: { field: `${path}to` } })
+      }
+    }
+    return {
+      tenant,
+      instance: id,
+      chat,
+      content: { kind: 'text', text },
+      ...(priority === undefined ? {} : { priority }),
+      ...(purpose === undefined ? {} : { purpose }),
+      ...(sendAt === undefined ? {} : { sendAt }),
+      ...(expiresAt === undefined ? {} : { expiresAt }),
+      ...(maxRetries === undefined ? {} : { maxRetries }),
+    }
+  }
+
   /** A message of a tenant the key may not see does not exist for it. */
   async function statusFor(request: FastifyRequest & { params: { id: string } }): Promise<OutboundStatus> {
     const status = await outbox.status(messageIdOf(request.params.id))
@@ -92,6 +263,14 @@ export async function messageRoutes(http: HttpServer, ports: HttpPorts): Promise
     if (status === undefined || (scope !== '*' && scope !== status.tenant)) throw forgotten()
     return status
   }
+}
+
+/** Tells the caller what they might want to know of an accepted message. */
+function say(reply: FastifyReply, { waiting, replayed }: Accepted): void {
+  if (waiting > WARN_ABOVE_WAITING) {
+    reply.header('eclusa-queue-warning', `${waiting} messages of this instance are waiting`)
+  }
+  if (replayed) reply.header('idempotency-replayed', 'true')
 }
 
 function messageIdOf(text: string): MessageId {
@@ -102,12 +281,26 @@ function messageIdOf(text: string): MessageId {
   }
 }
 
+function cursorOf(text: string): MessageId {
+  try {
+    return parseMessageId(text).id
+  } catch {
+    throw badField('before', 'must be the "next" of the page before')
+  }
+}
+
 function forgotten(cause?: unknown): EclusaError {
   return new EclusaError(messageErrors.FORGOTTEN, { details: { field: 'message' }, cause })
 }
 
+/** What makes a message that one and no other; as it was addressed, because what is known of a person may grow. */
+function partsOf(chat: ChatId, { text, ...more }: SendInput): readonly unknown[] {
+  const { priority = null, purpose = null, sendAt = null, expiresAt = null, maxRetries = null } = more
+  return [chat, text, priority, purpose, sendAt, expiresAt, maxRetries]
+}
+
 /** Told apart by their JSON: no two different bodies run together. */
-function hashOf(parts: readonly string[]): string {
+function hashOf(parts: readonly (readonly unknown[])[]): string {
   return createHash('sha256').update(JSON.stringify(parts)).digest('hex')
 }
 
@@ -116,14 +309,14 @@ function toAnswer(status: OutboundStatus): z.input<typeof message> {
     id: status.id,
     state: status.state,
     waMessageId: status.waMessageId,
-    acceptedAt: isoOf(status.acceptedAt),
-    sentAt: status.sentAt === null ? null : isoOf(status.sentAt),
-    deliveredAt: status.deliveredAt === null ? null : isoOf(status.deliveredAt),
-    readAt: status.readAt === null ? null : isoOf(status.readAt),
+    acceptedAt: new Date(status.acceptedAt).toISOString(),
+    sentAt: isoOrNull(status.sentAt),
+    deliveredAt: isoOrNull(status.deliveredAt),
+    readAt: isoOrNull(status.readAt),
     failure: status.failure,
   }
 }
 
-function isoOf(at: number): string {
-  return new Date(at).toISOString()
+function isoOrNull(at: number | null): string | null {
+  return at === null ? null : new Date(at).toISOString()
 }

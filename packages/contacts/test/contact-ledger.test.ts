@@ -1,0 +1,63 @@
+import assert from 'node:assert/strict'
+import { chatOfNumber, parseTenantId } from '@eclusa/kernel'
+import { ManualClock } from '@eclusa/kernel/test-kit'
+import { openTestDatabase, testEachDatabase as test } from '@eclusa/storage/test-kit'
+import { ContactLedger, contactMigrations, type LedgerKind } from '../src/index.ts'
+
+const acme = parseTenantId('acme')
+const other = parseTenantId('other')
+const ana = chatOfNumber('5511999990000')
+
+test('the last word counts: opt-out ends a consent, a new consent or opt-in takes the opt-out back', async (t) => {
+  const { database } = await openTestDatabase(t, contactMigrations)
+  const clock = new ManualClock()
+  const ledger = new ContactLedger({ database, clock })
+  const said: LedgerKind[] = [
+    'consent',
+    'opt_out',
+    'opt_in',
+    'consent',
+    'consent_revoked',
+    'opt_out',
+    'consent',
+  ]
+  const seen: (readonly [boolean, boolean])[] = []
+  for (const kind of said) {
+    await clock.tick(1000)
+    const entry = { contact: ana, kind, channel: 'api', proof: null, recordedBy: 'key', expiresAt: null }
+    await ledger.record(acme, [entry])
+    const { optedOutAt, consent } = await ledger.standing(acme, ana)
+    if (optedOutAt !== null) assert.equal(optedOutAt, clock.now())
+    seen.push([optedOutAt !== null, consent])
+  }
+  assert.deepEqual(seen, [
+    [false, true],
+    [true, false],
+    [false, false],
+    [false, true],
+    [false, false],
+    [true, false],
+    [false, true],
+  ])
+  assert.deepEqual(await ledger.standing(other, ana), { optedOutAt: null, consent: false })
+  const all = await ledger.list(acme, { after: 0, limit: 100 })
+  assert.deepEqual(
+    all.map(({ kind }) => kind),
+    said,
+  )
+  const rest = await ledger.list(acme, { contact: ana, after: all[4]!.id, limit: 1 })
+  assert.deepEqual(rest, [all[5]])
+  assert.deepEqual(await ledger.list(other, { after: 0, limit: 100 }), [])
+})
+
+test('a consent ends at its time', async (t) => {
+  const { database } = await openTestDatabase(t, contactMigrations)
+  const clock = new ManualClock()
+  const ledger = new ContactLedger({ database, clock })
+  const expiresAt = clock.now() + 1000
+  const entry = { contact: ana, channel: 'form', proof: 'form 17', recordedBy: 'key', expiresAt }
+  await ledger.record(acme, [{ ...entry, kind: 'consent' }])
+  assert.equal((await ledger.standing(acme, ana)).consent, true)
+  await clock.tick(1000)
+  assert.equal((await ledger.standing(acme, ana)).consent, false)
+})

@@ -1,0 +1,210 @@
+import type { ChatId, Clock, InstanceId, Logger, TenantId, TypedEmitter } from '@eclusa/kernel'
+import {
+  type CareOptions,
+  type CareVerdict,
+  type ChatStanding,
+  type ColdFacts,
+  coldPauseMs,
+  type HoldReason,
+  isInConversation,
+  judgeCare,
+} from './care.ts'
+import type { ColdPause, ColdStore } from './cold-store.ts'
+import type { HoldStore } from './hold-store.ts'
+import type { ChatContext, OutboundFailure, OutboundIdentity, Purpose, QueueEvents } from './message.ts'
+import { Rates } from './rates.ts'
+
+export type Passage =
+  | {
+      readonly kind: 'go'
+      /** Not before then, so that the rates hold. */
+      readonly at: number
+      /** The contact is in conversation or agreed to be written to: "typing…" is honest. */
+      readonly mayType: boolean
+      /** To somebody who is not in conversation; null when it is to one who is. */
+      readonly cold: { readonly isAnswered: boolean; readonly wasPaused: boolean } | null
+    }
+  | {
+      readonly kind: 'hold'
+      readonly reason: HoldReason
+      readonly until: number
+      readonly wholeChat: boolean
+    }
+  | { readonly kind: 'refuse'; readonly failure: OutboundFailure }
+  /** Earlier messages of the chat took their places: the head is another one now. */
+  | { readonly kind: 'again' }
+
+/** What keeps everything of a chat back, and what keeps a proactive message back. */
+const COLD_HOLDS: readonly HoldReason[] = ['COLD_PAUSED', 'NEW_CONTACT_BUDGET']
+const ALL_HOLDS: readonly HoldReason[] = [...COLD_HOLDS, 'QUIET_HOURS', 'UNANSWERED']
+
+const NOTHING_COLD: ColdFacts = { pausedUntil: null, startedCount: 0, firstStartedAt: null, contact: null }
+
+/** Where each message stops for a moment: may it go to this person now? */
+export class CareGate {
+  readonly #context: ChatContext
+  readonly #cold: ColdStore
+  readonly #holds: HoldStore
+  readonly #optionsOf: (tenant: TenantId, instance: InstanceId) => CareOptions
+  readonly #clock: Clock
+  readonly #log: Logger
+  readonly #emitter: TypedEmitter<QueueEvents>
+  readonly #rates: Rates
+  // Ends of what is being judged. bounded by: instances with lanes
+  readonly #turns = new Map<InstanceId, Promise<void>>()
+
+  constructor(options: {
+    readonly context: ChatContext
+    readonly cold: ColdStore
+    readonly holds: HoldStore
+    readonly optionsOf: (tenant: TenantId, instance: InstanceId) => CareOptions
+    readonly clock: Clock
+    readonly log: Logger
+    readonly emitter: TypedEmitter<QueueEvents>
+    readonly maxRates: number
+  }) {
+    this.#rates = new Rates(options.maxRates)
+    this.#context = options.context
+    this.#cold = options.cold
+    this.#holds = options.holds
+    this.#optionsOf = options.optionsOf
+    this.#clock = options.clock
+    this.#log = options.log
+    this.#emitter = options.emitter
+  }
+
+  /** When the next message of the instance may start. */
+  instanceFreeAt(tenant: TenantId, instance: InstanceId): number {
+    const now = this.#clock.now()
+    const options = this.#optionsOf(tenant, instance)
+    return options.enabled ? this.#rates.freeAt(instance, options.instance, now) : now
+  }
+
+  /** When the next message of the chat may start, if its contact is in conversation; others may have to wait longer. */
+  contactFreeAt(tenant: TenantId, instance: InstanceId, chat: ChatId): number {
+    const now = this.#clock.now()
+    const options = this.#optionsOf(tenant, instance)
+    return options.enabled ? this.#rates.freeAt(keyOf(instance, chat), options.conversation, now) : now
+  }
+
+  /** The verdict on a message that was never sent. */
+  async pass(message: OutboundIdentity, purpose: Purpose | null): Promise<Passage> {
+    const { tenant, instance, chat } = message
+    const options = this.#optionsOf(tenant, instance)
+    // A group is not a person: no consent, no quiet hours.
+    const isPerson = !chat.endsWith('@g.us')
+    const standing = isPerson ? ((await this.#context.standing?.(message)) ?? null) : null
+    if (standing === null) return this.#go(message, options, { mayType: true, cold: null })
+    const inConversation = isInConversation(standing, this.#clock.now())
+    if (!options.enabled || (inConversation && purpose !== 'proactive')) {
+      const verdict = judgeCare({ now: this.#clock.now(), options, purpose, standing, cold: NOTHING_COLD })
+      if (verdict.kind !== 'go') return passageOf(verdict)
+      return this.#go(message, options, { mayType: inConversation || standing.consent, cold: null })
+    }
+    // One at a time, so that two together do not pass a budget that has room for one.
+    return this.#inTurn(instance, () => this.#passCold(message, purpose, standing, options))
+  }
+
+  async #passCold(
+    message: OutboundIdentity,
+    purpose: Purpose | null,
+    standing: ChatStanding,
+    options: CareOptions,
+  ): Promise<Passage> {
+    const { instance, chat } = message
+    const facts = await this.#cold.facts(instance, chat)
+    const now = this.#clock.now()
+    const verdict = judgeCare({ now, options, purpose, standing, cold: facts })
+    if (verdict.kind !== 'go') return passageOf(verdict)
+    // Earlier ones that were held for what is over must not be overtaken.
+    const over = purpose === 'proactive' ? ALL_HOLDS : COLD_HOLDS
+    if ((await this.#holds.releaseChat(instance, chat, over)) > 0) return { kind: 'again' }
+    const inConversation = isInConversation(standing, now)
+    if (facts.contact === null && !inConversation) await this.#cold.start(instance, chat)
+    const cold = inConversation && purpose !== 'proactive' ? null : coldOf(standing, facts)
+    return this.#go(message, options, { mayType: inConversation || standing.consent, cold })
+  }
+
+  /** Counted before it begins: a crash may count one that never went, not the other way round. */
+  async sending({ instance, chat }: OutboundIdentity, cold: { readonly isAnswered: boolean }): Promise<void> {
+    await this.#cold.record(instance, chat, cold.isAnswered)
+  }
+
+  /** A cold message went through: WhatsApp restricts the instance no more. */
+  async passed({ instance }: OutboundIdentity): Promise<void> {
+    await this.#cold.endPause(instance)
+  }
+
+  /** WhatsApp refused a cold message: the cold chats of the instance wait, conversations flow. Until when. */
+  async restricted({ tenant, instance }: OutboundIdentity, code: string): Promise<number> {
+    const before = await this.#cold.pause(instance)
+    const now = this.#clock.now()
+    // Others that were on the wire at the same time do not make it longer.
+    if (before !== null && before.until > now) return before.until
+    const count = (before?.count ?? 0) + 1
+    const until = now + coldPauseMs(count)
+    await this.#cold.setPause(tenant, instance, { until, code, count })
+    this.#log.warn(
+      { tenant, instance, code, until: new Date(until).toISOString() },
+      'WhatsApp restricts this instance: nobody new is written to until then, conversations go on; write to fewer strangers',
+    )
+    this.#emitter.emit('cold_chats.paused', { tenant, instance, code, until })
+    return until
+  }
+
+  coldPause(instance: InstanceId): Promise<ColdPause | null> {
+    return this.#cold.pause(instance)
+  }
+
+  /** Whatever care held back of the chat takes its place. How many. */
+  release(instance: InstanceId, chat: ChatId): Promise<number> {
+    return this.#holds.releaseChat(instance, chat, ALL_HOLDS)
+  }
+
+  #inTurn<T>(instance: InstanceId, work: () => Promise<T>): Promise<T> {
+    const before = this.#turns.get(instance) ?? Promise.resolve()
+    const result = before.then(work)
+    const end = result
+      .catch(() => undefined)
+      .then(() => {
+        if (this.#turns.get(instance) === end) this.#turns.delete(instance)
+      })
+    this.#turns.set(instance, end)
+    return result
+  }
+
+  #go(
+    { instance, chat }: OutboundIdentity,
+    options: CareOptions,
+    passage: Omit<Extract<Passage, { kind: 'go' }>, 'kind' | 'at'>,
+  ): Passage {
+    const now = this.#clock.now()
+    if (!options.enabled) return { kind: 'go', at: now, ...passage }
+    const contactRate = passage.cold === null ? options.conversation : options.cold
+    const at = Math.max(
+      this.#rates.take(instance, options.instance, now),
+      this.#rates.take(keyOf(instance, chat), contactRate, now),
+    )
+    return { kind: 'go', at, ...passage }
+  }
+}
+
+function passageOf(verdict: Exclude<CareVerdict, { kind: 'go' }>): Passage {
+  if (verdict.kind === 'hold') return verdict
+  return { kind: 'refuse', failure: { code: verdict.code, message: verdict.message } }
+}
+
+function coldOf(
+  { lastInboundAt }: ChatStanding,
+  { contact, pausedUntil }: ColdFacts,
+): { readonly isAnswered: boolean; readonly wasPaused: boolean } {
+  const isAnswered =
+    contact === null ||
+    contact.unansweredCount === 0 ||
+    (lastInboundAt !== null && lastInboundAt > contact.lastAt)
+  return { isAnswered, wasPaused: pausedUntil !== null }
+}
+
+function keyOf(instance: InstanceId, chat: ChatId): string {
+  return `${instance}|${chat}`
+}

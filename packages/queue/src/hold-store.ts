@@ -1,0 +1,115 @@
+import type { ChatId, Clock, InstanceId } from '@eclusa/kernel'
+import type { Database } from '@eclusa/storage'
+import type { HoldReason } from './care.ts'
+import type { OutboundIdentity } from './message.ts'
+import { chatOf, HELD, IDENTITY, identityOf } from './outbound-store.ts'
+import { toSqlTime } from './sql-time.ts'
+
+/** A message that took its place in its chat's line. */
+export interface Admitted {
+  readonly identity: OutboundIdentity
+  readonly priority: number
+}
+
+/** As the partial index has it. */
+const IS_HELD = 'priority in (5, 6, 7)'
+
+/** SQL of messages that are held outside of their chat's line until a time. */
+export class HoldStore {
+  readonly #database: Database
+  readonly #clock: Clock
+
+  constructor(options: { readonly database: Database; readonly clock: Clock }) {
+    this.#database = options.database
+    this.#clock = options.clock
+  }
+
+  /** When the first of the held is due; null when none is held. */
+  async nextDueAt(): Promise<number | null> {
+    const [row] = await this.#database.read(
+      `select "notBefore" as due from "MessageQueueItem" where ${IS_HELD} order by "notBefore", seq limit 1`,
+      [],
+    )
+    return (row?.['due'] ?? null) as number | null
+  }
+
+  /** The next `limit` that are due take their places. */
+  async admitDue(limit: number): Promise<readonly Admitted[]> {
+    const now = this.#clock.now()
+    const [result] = await this.#database.write([
+      {
+        sql: `update "MessageQueueItem" set priority = priority - ${HELD}, "heldBy" = null, "updatedAt" = ?
+              where seq in (select seq from "MessageQueueItem" where ${IS_HELD} and "notBefore" <= ?
+                order by "notBefore", seq limit ?) and ${IS_HELD}
+              returning ${IDENTITY}, priority`,
+        params: [toSqlTime(now), now, limit],
+      },
+    ])
+    return (result?.rows ?? []).map((row) => ({
+      identity: identityOf(row),
+      priority: row['priority'] as number,
+    }))
+  }
+
+  /**
+   * The claimed head of a chat steps out of its line until `until`; with `wholeChat` everything behind it that was
+   * never sent, too. False when the row is gone.
+   */
+  async hold(
+    { seq, instance, chat }: OutboundIdentity,
+    how: {
+      readonly reason: HoldReason
+      readonly until: number
+      readonly wholeChat: boolean
+      readonly attempts: number
+      readonly sentAt: number | null
+    },
+  ): Promise<boolean> {
+    const now = toSqlTime(this.#clock.now())
+    const { reason, until, wholeChat, attempts, sentAt } = how
+    const [head] = await this.#database.write(
+      [
+        {
+          sql: `update "MessageQueueItem" set status = 'PENDING', priority = priority + ${HELD}, "notBefore" = ?,
+              "heldBy" = ?, attempts = ?, "sentAt" = ?, "updatedAt" = ? where seq = ? and priority < 3`,
+          params: [until, reason, attempts, sentAt, now, seq],
+        },
+        ...(wholeChat
+          ? [
+              {
+                sql: `update "MessageQueueItem" set priority = priority + ${HELD}, "notBefore" = ?, "heldBy" = ?,
+                    "updatedAt" = ? where instance = ? and chat = ? and priority < 3 and seq <> ?
+                    and status = 'PENDING' and "sentAt" is null`,
+                params: [until, reason, now, instance, chat, seq],
+              },
+            ]
+          : []),
+      ],
+      chatOf({ instance, chat }),
+    )
+    return (head?.changes ?? 0) > 0
+  }
+
+  /** What care holds of a chat for one of `reasons` takes its place again. How many. */
+  async releaseChat(instance: InstanceId, chat: ChatId, reasons: readonly HoldReason[]): Promise<number> {
+    const marks = reasons.map(() => '?').join(', ')
+    const held = `instance = ? and chat = ? and ${IS_HELD} and "heldBy" in (${marks})`
+    const [one] = await this.#database.read(`select seq from "MessageQueueItem" where ${held} limit 1`, [
+      instance,
+      chat,
+      ...reasons,
+    ])
+    if (one === undefined) return 0
+    const [result] = await this.#database.write(
+      [
+        {
+          sql: `update "MessageQueueItem" set priority = priority - ${HELD}, "heldBy" = null, "notBefore" = null,
+              "updatedAt" = ? where ${held}`,
+          params: [toSqlTime(this.#clock.now()), instance, chat, ...reasons],
+        },
+      ],
+      chatOf({ instance, chat }),
+    )
+    return result?.changes ?? 0
+  }
+}

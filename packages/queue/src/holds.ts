@@ -1,0 +1,98 @@
+import { type Clock, DAY, EclusaError, type Logger, SECOND, type Timer } from '@eclusa/kernel'
+import type { HoldReason } from './care.ts'
+import type { HoldStore } from './hold-store.ts'
+import type { OutboundIdentity } from './message.ts'
+import type { OutboxListener } from './outbox.ts'
+
+/** Messages that take their places in one write. */
+export const ADMIT_STEP = 500
+/** A clock's timer reaches 24 days. */
+const MAX_TIMER_MS = 20 * DAY
+
+/**
+ * Messages that are not to be sent yet: for later, or held back by care. They stand outside of their chat's line, on
+ * disk alone, and one timer waits for the first of them.
+ */
+export class Holds {
+  readonly #store: HoldStore
+  readonly #clock: Clock
+  readonly #log: Logger
+  readonly #admitted: OutboxListener['accepted']
+  #timer: Timer | null = null
+  #timerDueAt = Number.POSITIVE_INFINITY
+  #pass: Promise<void> | null = null
+  #stopped = false
+
+  constructor(options: {
+    readonly store: HoldStore
+    readonly clock: Clock
+    readonly log: Logger
+    /** Is told of each that took its place. */
+    readonly admitted: OutboxListener['accepted']
+  }) {
+    this.#store = options.store
+    this.#clock = options.clock
+    this.#log = options.log
+    this.#admitted = options.admitted
+  }
+
+  /** Finds what was held before a restart. */
+  async open(): Promise<void> {
+    this.dueAt((await this.#store.nextDueAt()) ?? Number.POSITIVE_INFINITY)
+  }
+
+  async stop(): Promise<void> {
+    this.#stopped = true
+    this.#timer?.cancel()
+    await this.#pass
+  }
+
+  /** Something is held until then. */
+  dueAt(at: number): void {
+    if (this.#stopped || at >= this.#timerDueAt) return
+    this.#timer?.cancel()
+    this.#timerDueAt = at
+    const delayMs = Math.min(Math.max(at - this.#clock.now(), 0), MAX_TIMER_MS)
+    this.#timer = this.#clock.setTimer(delayMs, () => this.#fire())
+  }
+
+  /** @returns false when the row is gone */
+  async hold(
+    message: OutboundIdentity,
+    how: {
+      readonly reason: HoldReason
+      readonly until: number
+      readonly wholeChat: boolean
+      readonly attempts: number
+      readonly sentAt: number | null
+    },
+  ): Promise<boolean> {
+    const held = await this.#store.hold(message, how)
+    if (held) this.dueAt(how.until)
+    return held
+  }
+
+  #fire(): void {
+    this.#timer = null
+    this.#timerDueAt = Number.POSITIVE_INFINITY
+    // One after another: a message that became due during a pass is found by the next.
+    this.#pass = (this.#pass ?? Promise.resolve()).then(() => this.#admit())
+  }
+
+  async #admit(): Promise<void> {
+    try {
+      for (;;) {
+        if (this.#stopped) return
+        const admitted = await this.#store.admitDue(ADMIT_STEP)
+        for (const { identity, priority } of admitted) this.#admitted(identity, priority)
+        if (admitted.length < ADMIT_STEP) break
+      }
+      this.dueAt((await this.#store.nextDueAt()) ?? Number.POSITIVE_INFINITY)
+    } catch (error) {
+      if (this.#stopped) return
+      const code = error instanceof EclusaError ? error.code : String(error)
+      this.#log.warn({ code }, 'messages that are due could not take their places; trying again in a second')
+      this.dueAt(this.#clock.now() + SECOND)
+    }
+  }
+}

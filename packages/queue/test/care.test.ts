@@ -1,0 +1,262 @@
+import assert from 'node:assert/strict'
+import { test as testOnce } from 'node:test'
+import { type ChatId, EclusaError } from '@eclusa/kernel'
+import { testEachDatabase as test } from '@eclusa/storage/test-kit'
+import {
+  type CareOptions,
+  type ChatStanding,
+  checkCare,
+  defaultCare,
+  defaultPacing,
+  quietEndOf,
+} from '../src/index.ts'
+import { Rates } from '../src/rates.ts'
+import { chatA, chatB, type Harness, noPacing, sessionError, startQueue } from './harness.ts'
+
+const SECOND = 1000
+const HOUR = 3_600_000
+const DAY = 24 * HOUR
+const stranger: ChatStanding = {
+  lastInboundAt: null,
+  zone: 'America/Sao_Paulo',
+  consent: false,
+  optedOutAt: null,
+}
+const agreed: ChatStanding = { ...stranger, consent: true }
+const chatOf = (n: number): ChatId => `55119000${String(n).padStart(5, '0')}@s.whatsapp.net` as ChatId
+
+async function careful(
+  t: Parameters<typeof startQueue>[0],
+  care: Partial<CareOptions> = {},
+  pacing = noPacing,
+): Promise<Harness> {
+  const h = await startQueue(t, { care: { ...defaultCare, ...care }, pacing })
+  h.sender.standings.set(chatA, stranger)
+  return h
+}
+
+const inConversation = (h: Harness): ChatStanding => ({ ...stranger, lastInboundAt: h.clock.now() })
+const whyOf = async (h: Harness, id: Parameters<Harness['queue']['control']['why']>[0]) =>
+  (await h.queue.control.why(id)).waits.map(({ reason, until }) => [reason, until])
+
+test('five messages go at once to a contact in conversation, then one each 6 s; other chats go on', async (t) => {
+  const h = await careful(t)
+  h.sender.standings.set(chatA, inConversation(h))
+  const sentAt: number[] = []
+  h.sender.outcome = ({ chat }) => {
+    if (chat === chatA) sentAt.push(h.clock.now())
+    return 'ack'
+  }
+  const began = h.clock.now()
+  for (let n = 0; n < 8; n++) await h.enqueue(`${n}`)
+  await h.enqueue('b', { chat: chatB })
+  await h.advance(30 * SECOND, 500)
+  assert.deepEqual(
+    sentAt.map((at) => at - began),
+    [0, 0, 0, 0, 0, 6000, 12_000, 18_000],
+  )
+  assert(h.sender.sends.findIndex(({ chat }) => chat === chatB) <= 5)
+  assert.deepEqual(h.queue.dispatcher.stats().timers, 0)
+})
+
+test('a stranger gets one message each 6 s, and no pretence of typing', async (t) => {
+  const h = await careful(t, {}, defaultPacing)
+  await h.enqueue('1')
+  await h.enqueue('2')
+  await h.advance(4 * SECOND, 500)
+  assert.deepEqual(h.sender.seen, ['send 1'])
+  await h.advance(5 * SECOND, 500)
+  assert.deepEqual(h.sender.seen, ['send 1', 'send 2'])
+  h.sender.standings.set(chatA, agreed)
+  await h.enqueue('3')
+  await h.advance(60 * SECOND, 500)
+  assert.deepEqual(h.sender.seen.slice(2), ['composing', 'send 3'])
+})
+
+test('an instance sends to all its chats together no faster than its rate, and says so', async (t) => {
+  const h = await careful(t, { instance: { everyMs: 1000, burst: 3 } })
+  const ids = []
+  for (let n = 0; n < 8; n++) ids.push((await h.enqueue(`${n}`, { chat: chatOf(n) })).id)
+  await h.quiet()
+  assert.equal(h.sender.sends.length, 3)
+  await h.advance(2000, 500)
+  assert(h.sender.sends.length <= 6)
+  const last = ids.at(-1)!
+  assert.equal((await whyOf(h, last))[0]?.[0], 'INSTANCE_RATE')
+  await h.advance(5000, 500)
+  assert.equal(h.sender.sends.length, 8)
+})
+
+test('new contacts past the budget of a day wait for the next one without holding conversations up or taking memory', async (t) => {
+  const h = await careful(t, { maxNewContactsPerDay: 3, instance: { everyMs: 0, burst: 1 } })
+  for (let n = 0; n < 50; n++) h.sender.standings.set(chatOf(n), stranger)
+  const ids = []
+  for (let n = 0; n < 50; n++)
+    ids.push((await h.enqueue(`${n}`, { chat: chatOf(n), expiresAt: h.clock.now() + 60 * DAY })).id)
+  await h.advance(10 * SECOND, 1000)
+  assert.equal(h.sender.sends.length, 3)
+  assert.deepEqual(h.queue.dispatcher.stats(), { lanes: 0, openChats: 0, lines: 1, timers: 0 })
+  assert.equal((await whyOf(h, ids[40]!))[0]?.[0], 'NEW_CONTACT_BUDGET')
+  // Who is in conversation is no new contact, and who was written to is none any more.
+  await h.enqueue('answer', { chat: chatB })
+  await h.enqueue('again', { chat: h.sender.sends[0]!.chat })
+  await h.crash()
+  await h.advance(7 * SECOND, 1000)
+  assert.deepEqual(h.sender.texts.slice(3).toSorted(), ['again', 'answer'])
+  await h.advance(DAY, HOUR)
+  assert.equal(h.sender.sends.length, 8)
+})
+
+test('messages of a held chat keep their order when they come back, also one accepted in the meantime', async (t) => {
+  const h = await careful(t, { maxNewContactsPerDay: 0 })
+  for (const words of ['1', '2', '3']) await h.enqueue(words)
+  await h.quiet()
+  await h.enqueue('4')
+  await h.quiet()
+  assert.deepEqual(h.sender.texts, [])
+  h.sender.standings.set(chatA, inConversation(h))
+  await h.queue.dispatcher.inboundArrived(h.instance, chatA)
+  await h.enqueue('5')
+  await h.advance(10 * SECOND, 500)
+  assert.deepEqual(h.sender.texts, ['1', '2', '3', '4', '5'])
+})
+
+test('proactive messages wait for the morning where the contact is; replies and who is awake do not', async (t) => {
+  const h = await careful(t, {}, noPacing)
+  h.sender.standings.set(chatA, agreed)
+  // 12:00 UTC is 09:00 there; 23:30 UTC is 20:30.
+  await h.advance(11.5 * HOUR, HOUR)
+  const night = h.clock.now()
+  const { id } = await h.enqueue('news', { purpose: 'proactive' })
+  await h.quiet()
+  assert.deepEqual(await whyOf(h, id), [['QUIET_HOURS', Date.UTC(2026, 0, 6, 11)]])
+  h.sender.standings.set(chatB, { ...agreed, lastInboundAt: night - 10 * 60_000 })
+  await h.enqueue('to one awake', { purpose: 'proactive', chat: chatB })
+  h.sender.standings.set(chatOf(5), stranger)
+  await h.enqueue('no news', { chat: chatOf(5) })
+  await h.quiet()
+  assert.deepEqual(h.sender.texts, ['to one awake', 'no news'])
+  await h.advance(Date.UTC(2026, 0, 6, 11) - night + 7000, 600_000)
+  assert.deepEqual(h.sender.texts.slice(2), ['news'])
+})
+
+test('a proactive message that was not answered is followed by none within a day, two by none at all', async (t) => {
+  const h = await careful(t)
+  h.sender.standings.set(chatA, agreed)
+  await h.enqueue('1', { purpose: 'proactive' })
+  const { id } = await h.enqueue('2', { purpose: 'proactive', expiresAt: h.clock.now() + 9 * DAY })
+  await h.enqueue('3', { purpose: 'proactive', expiresAt: h.clock.now() + 9 * DAY })
+  await h.advance(HOUR, 600_000)
+  assert.deepEqual(h.sender.texts, ['1'])
+  assert.equal((await whyOf(h, id))[0]?.[0], 'UNANSWERED')
+  await h.advance(5 * DAY, HOUR)
+  assert.deepEqual(h.sender.texts, ['1', '2'])
+  h.sender.standings.set(chatA, { ...agreed, lastInboundAt: h.clock.now() })
+  await h.queue.dispatcher.inboundArrived(h.instance, chatA)
+  await h.advance(10 * SECOND, SECOND)
+  assert.deepEqual(h.sender.texts, ['1', '2', '3'])
+})
+
+test('who opted out gets nothing until they write again, and proactive messages not even then; limits off or on', async (t) => {
+  const h = await careful(t, { enabled: false })
+  const optedOutAt = h.clock.now()
+  const failed = async (more: object = {}): Promise<string | undefined> => {
+    const { id } = await h.enqueue('x', more)
+    await h.quiet()
+    return (await h.queue.outbox.status(id))?.failure?.code
+  }
+  h.sender.standings.set(chatA, { ...stranger, optedOutAt, lastInboundAt: optedOutAt })
+  assert.equal(await failed(), 'CONTACT_OPTED_OUT')
+  assert.equal(await failed({ purpose: 'reply' }), 'CONTACT_OPTED_OUT')
+  await h.advance(1000)
+  h.sender.standings.set(chatA, { ...stranger, optedOutAt, lastInboundAt: h.clock.now() })
+  assert.equal(await failed(), undefined)
+  assert.equal(await failed({ purpose: 'proactive' }), 'CONTACT_OPTED_OUT')
+  h.sender.standings.set(chatA, stranger)
+  assert.equal(await failed({ purpose: 'proactive' }), 'CONTACT_CONSENT_MISSING')
+  h.sender.standings.set(chatA, agreed)
+  assert.equal(await failed({ purpose: 'proactive' }), undefined)
+  assert.equal(h.sender.sends.length, 2)
+})
+
+for (const [code, retry] of [
+  ['SESSION_ACCOUNT_RESTRICTED', 'never'],
+  ['SESSION_RATE_LIMITED', 'later'],
+] as const) {
+  test(`${code} to a stranger pauses cold chats, visibly and over a crash, while conversations flow`, async (t) => {
+    const h = await careful(t)
+    const restricted = sessionError(code, retry, 'no')
+    let isRestricted = true
+    h.sender.outcome = ({ chat }) => (isRestricted && chat !== chatB ? restricted : 'ack')
+    const cold = await h.enqueue('cold')
+    await h.quiet()
+    const until = h.clock.now() + HOUR
+    assert.deepEqual(await whyOf(h, cold.id), [['COLD_PAUSED', until]])
+    assert.equal((await h.rows())[0]?.['attempts'], 0)
+    h.sender.standings.set(chatOf(1), stranger)
+    const other = await h.enqueue('other cold', { chat: chatOf(1) })
+    await h.enqueue('answer', { chat: chatB })
+    await h.crash()
+    await h.advance(20 * SECOND, SECOND)
+    assert.deepEqual(h.sender.texts, ['cold', 'answer'])
+    assert.deepEqual(await whyOf(h, other.id), [['COLD_PAUSED', until]])
+    const { coldPause } = await h.queue.control.instance('exatron' as never, h.instance)
+    assert.deepEqual(coldPause, { until, code, count: 1 })
+    assert.deepEqual(
+      h.events.filter((name) => name === 'cold_chats.paused'),
+      ['cold_chats.paused'],
+    )
+    isRestricted = false
+    await h.advance(HOUR, 60_000)
+    await h.advance(10 * SECOND, SECOND)
+    assert.deepEqual(h.sender.texts.slice(2).toSorted(), ['cold', 'other cold'])
+    assert.equal((await h.queue.control.instance('exatron' as never, h.instance)).coldPause, null)
+  })
+}
+
+testOnce('quiet hours end in the morning of the zone, also in the night in which its clocks change', () => {
+  const quiet = { from: 20 * 60, to: 8 * 60 }
+  const end = (iso: string, zone: string): string | null => {
+    const at = quietEndOf(Date.parse(iso), quiet, zone)
+    return at === null ? null : new Date(at).toISOString()
+  }
+  assert.equal(end('2026-01-05T12:00:00Z', 'America/Sao_Paulo'), null)
+  assert.equal(end('2026-01-05T22:59:59Z', 'America/Sao_Paulo'), null)
+  assert.equal(end('2026-01-05T23:00:00Z', 'America/Sao_Paulo'), '2026-01-06T11:00:00.000Z')
+  assert.equal(end('2026-01-06T10:59:59Z', 'America/Sao_Paulo'), '2026-01-06T11:00:00.000Z')
+  assert.equal(end('2026-01-06T11:00:00Z', 'America/Sao_Paulo'), null)
+  // Lisbon puts its clocks forward on 29 March 2026 and back on 25 October.
+  assert.equal(end('2026-03-28T22:00:00Z', 'Europe/Lisbon'), '2026-03-29T07:00:00.000Z')
+  assert.equal(end('2026-10-24T22:00:00Z', 'Europe/Lisbon'), '2026-10-25T08:00:00.000Z')
+  assert.equal(quietEndOf(0, { from: 60, to: 60 }, 'UTC'), null)
+  assert.equal(quietEndOf(13 * HOUR, { from: 12 * 60, to: 14 * 60 }, 'UTC'), 14 * HOUR)
+})
+
+testOnce('a rate lets its burst go at once, then one each interval, and whole ones are forgotten', () => {
+  const rates = new Rates(20_000)
+  const rate = { everyMs: 6000, burst: 5 }
+  assert.deepEqual(
+    Array.from({ length: 8 }, () => rates.take('a', rate, 1000)),
+    [1000, 1000, 1000, 1000, 1000, 7000, 13_000, 19_000],
+  )
+  assert.equal(rates.freeAt('a', rate, 1000), 25_000)
+  assert.equal(rates.freeAt('b', rate, 1000), 1000)
+  rates.take('b', rate, 100_000)
+  assert.equal(rates.size, 1)
+  for (let n = 0; n < 30_000; n++) rates.take(`${n}`, rate, 100_000)
+  assert.equal(rates.size, 20_000)
+})
+
+testOnce('limits that make no sense are refused, naming the field', () => {
+  for (const [wrong, field] of [
+    [{ cold: { everyMs: -1, burst: 1 } }, 'cold'],
+    [{ instance: { everyMs: 1, burst: 0 } }, 'instance'],
+    [{ maxNewContactsPerDay: -1 }, 'maxNewContactsPerDay'],
+    [{ quiet: { from: 0, to: 1440 } }, 'quiet'],
+  ] as const) {
+    assert.throws(
+      () => checkCare({ ...defaultCare, ...wrong }),
+      (error: EclusaError) => error.code === 'QUEUE_BAD_CARE' && error.details['field'] === field,
+    )
+  }
+})

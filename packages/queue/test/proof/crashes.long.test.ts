@@ -1,0 +1,60 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { diskShimFor, eachDatabase } from '@eclusa/storage/test-kit'
+import { queueMigrations } from '../../src/index.ts'
+import { crashLoop } from './crash-loop.ts'
+import { diskFaults, powerCuts } from './disks.ts'
+import { figuresOf, recordProof, scaled } from './report.ts'
+
+const KILLS = { sqlite: 1000, postgres: 300 } as const
+/** A run is judged as a whole, so a long one is several: its history stays small and each has a seed of its own. */
+const RUN = 100
+
+eachDatabase(({ dialect, test, open }) => {
+  test(`${scaled(KILLS[dialect])} times kill -9`, async (t) => {
+    await inRuns(`kill -9, ${dialect}`, KILLS[dialect], async (kills, seed) => {
+      const { database, place } = await open(t, queueMigrations)
+      await database.stop()
+      return crashLoop({ place, kills, seed })
+    })
+  })
+})
+
+test(`${scaled(1000)} power cuts`, async (t) => {
+  const library = diskShimFor(t)
+  if (library === null) return
+  await inRuns('power cuts', 1000, (times, seed) => powerCuts({ library, times, seed }))
+})
+
+test(`${scaled(1000)} disk errors`, async (t) => {
+  const library = diskShimFor(t)
+  if (library === null) return
+  await inRuns('disk errors', 1000, (times, seed) => diskFaults({ library, times, seed }))
+})
+
+type Result = Awaited<ReturnType<typeof crashLoop>>
+
+async function inRuns(
+  name: string,
+  times: number,
+  run: (times: number, seed: number) => Promise<Result>,
+): Promise<void> {
+  const results: Result[] = []
+  for (let left = scaled(times), seed = 1; left > 0; left -= RUN, seed++)
+    results.push(await run(Math.min(left, RUN), seed))
+  const sum = (of: (result: Result) => number): number => results.reduce((all, one) => all + of(one), 0)
+  const violations = results.flatMap((result) => result.violations)
+  recordProof(
+    name,
+    figuresOf({
+      kills: sum(({ kills }) => kills),
+      accepted: sum(({ accepted }) => accepted),
+      sends: sum(({ sends }) => sends),
+      duplicates: sum(({ duplicates }) => duplicates),
+      refused: sum(({ refused }) => refused),
+      readyMs: results.flatMap(({ readyMs }) => readyMs),
+      violations,
+    }),
+  )
+  assert.deepEqual(violations, [])
+}

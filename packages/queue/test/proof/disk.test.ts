@@ -1,0 +1,25 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { diskShimFor } from '@eclusa/storage/test-kit'
+import { diskFaults, powerCuts } from './disks.ts'
+
+const CUTS = 50
+const FAULTS = 60
+
+test(`after ${CUTS} power cuts, which leave only synced bytes, nothing that was acknowledged is lost`, async (t) => {
+  const library = diskShimFor(t)
+  if (library === null) return
+  const result = await powerCuts({ library, times: CUTS, seed: 4 })
+  t.diagnostic(JSON.stringify({ ...result, readyMs: undefined }))
+  assert.deepEqual(result.violations, [])
+  assert(result.accepted > CUTS, 'hardly anything was under way')
+})
+
+test(`with ${FAULTS} disk errors nothing is acknowledged without its data, and each restart recovers`, async (t) => {
+  const library = diskShimFor(t)
+  if (library === null) return
+  const result = await diskFaults({ library, times: FAULTS, seed: 5 })
+  t.diagnostic(JSON.stringify({ ...result, readyMs: undefined }))
+  assert.deepEqual(result.violations, [])
+  assert(result.refused > 0, 'no call met an error')
+})

@@ -1,0 +1,82 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { EclusaError, silentLogger } from '@eclusa/kernel'
+import { openDatabase, type Database } from '../src/index.ts'
+import { openTestDatabase } from '../test-kit/index.ts'
+
+const migrations = [
+  {
+    name: '001-test',
+    sql: 'create table "Note" (id integer primary key, text text not null unique, bytes blob)',
+  },
+]
+
+const insert = (id: number, text = `note ${id}`) => ({
+  sql: 'insert into "Note" (id, text) values (?, ?)',
+  params: [id, text],
+})
+
+const codeOf = async (work: Promise<unknown>): Promise<string> => {
+  try {
+    await work
+  } catch (error) {
+    assert(error instanceof EclusaError)
+    return error.code
+  }
+  return 'no error'
+}
+
+const ids = async (database: Database): Promise<readonly unknown[]> =>
+  (await database.read('select id from "Note" order by id', [])).map((row) => row['id'])
+
+test('a full database refuses growth with STORAGE_FULL, takes deletions, and then grows again', async (t) => {
+  const { database } = await openTestDatabase(t, migrations, { maxBytes: 200 * 1024 })
+  const big = 'x'.repeat(10_000)
+  let written = 0
+  for (;;) {
+    const code = await codeOf(database.write([insert(written + 1, `${written}${big}`)]))
+    if (code === 'no error') written++
+    else {
+      assert.equal(code, 'STORAGE_FULL')
+      break
+    }
+  }
+  assert(written > 5)
+  const [full, small] = await Promise.allSettled([
+    database.write([insert(1000, `a${big}`)]),
+    database.write([{ sql: 'delete from "Note" where id <= ?', params: [3] }]),
+  ])
+  assert.equal(full.status, 'rejected')
+  assert.equal(small.status, 'fulfilled')
+  await database.write([insert(1000, `b${big}`)])
+  assert.equal((await ids(database)).length, written - 3 + 1)
+})
+
+test('a second opener is refused with a clear sentence', async (t) => {
+  const { file } = await openTestDatabase(t, migrations)
+  await assert.rejects(openDatabase({ file, migrations, log: silentLogger }), (error: EclusaError) => {
+    assert.equal(error.code, 'STORAGE_IN_USE')
+    assert.match(error.message, /Another Eclusa process is using this database/)
+    return true
+  })
+})
+
+test('a shell may read the database while it is in use', async (t) => {
+  const { database, file } = await openTestDatabase(t, migrations)
+  await database.write([insert(1)])
+  const { DatabaseSync } = await import('node:sqlite')
+  const shell = new DatabaseSync(file, { readOnly: true })
+  assert.deepEqual({ ...shell.prepare('select count(*) as n from "Note"').get() }, { n: 1 })
+  shell.close()
+})
+
+test('commits are synced to the disk in full, and the log of writes is bounded', async (t) => {
+  const { database } = await openTestDatabase(t, migrations)
+  const pragma = async (name: string) =>
+    Object.values((await database.read(`pragma ${name}`, []))[0] ?? {})[0]
+  assert.equal(await pragma('journal_mode'), 'wal')
+  assert.equal(await pragma('synchronous'), 2)
+  assert.equal(await pragma('wal_autocheckpoint'), 4000)
+  assert.equal(await pragma('journal_size_limit'), 64 * 1024 * 1024)
+  assert.equal(await pragma('mmap_size'), 0)
+})
