@@ -33,8 +33,8 @@ const sizes: SoakSizes = {
   rssEveryMs: 1_000,
   collectEveryMs: whole('SOAK_COLLECT_MS', 20_000),
 }
-/** What a container of 1 GiB gives the gateway by default. */
-const ceilingBytes = whole('SOAK_CEILING_MIB', 768) * MIB
+/** The least round one that 100 sessions fit under: `ECLUSA_MAX_INSTANCES=100 npm run eclusa -- memory`. */
+const ceilingBytes = whole('SOAK_CEILING_MIB', 1024) * MIB
 const only = process.env['SOAK_ONLY']
 
 const gateway = only === 'baileys' ? undefined : await scoped(runGateway)
