@@ -68,6 +68,9 @@ export interface WorldEnd {
   readonly cpuMicros: number
 }
 
+// Node 24 throws and catches an error inside each crypto call that is given a buffer as its key; the stack nobody sees
+// is a third of what a key agreement costs (0.14 → 0.09 ms), two thirds of an HMAC.
+Error.stackTraceLimit = 0
 const simulator = await createSimulator({ maxAccounts: 200_000, maxInbox: 16, maxTranscript: 16 })
 let traffic: Traffic | undefined
 process.on('message', ({ id, order }: { id: number; order: WorldOrder }) => {
