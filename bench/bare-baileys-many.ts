@@ -52,7 +52,8 @@ setInterval(() => {
   if (received.length > 0) process.send?.({ received: received.splice(0) })
 }, 250)
 
-const server = createServer((request, response) => {
+// Kept open for ever: a post on a connection that is just being closed would be sent twice or not at all.
+const server = createServer({ keepAliveTimeout: 0 }, (request, response) => {
   let body = ''
   request.setEncoding('utf8')
   request.on('data', (part: string) => (body += part))

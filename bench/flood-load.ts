@@ -43,13 +43,14 @@ const mb = (bytes: number): number => Math.round(bytes / 2 ** 20)
 
 /** Document 2's seven caches: cap, part of the traffic, and the size of a value in bytes, median and spread. */
 const KINDS = [
-  { name: 'signalKeys', cap: 10_000, traffic: 0.4, medianBytes: 2_000, sigma: 1.2, ttlMs: 300_000 },
+  { name: 'signalKeys', cap: 10_000, traffic: 0.4, medianBytes: 1_850, sigma: 1.2, ttlMs: 300_000 },
   { name: 'userDevices', cap: 5_000, traffic: 0.2, medianBytes: 234, sigma: 0.4, ttlMs: 300_000 },
-  { name: 'msgRetry', cap: 10_000, traffic: 0.1, medianBytes: 8, sigma: 0, ttlMs: 3_600_000 },
+  { name: 'msgRetry', cap: 10_000, traffic: 0.1, medianBytes: 1, sigma: 0, ttlMs: 3_600_000 },
   { name: 'lidMapping', cap: 2_000, traffic: 0.15, medianBytes: 34, sigma: 0.1, ttlMs: 3_600_000 },
   { name: 'placeholderResend', cap: 5_000, traffic: 0.05, medianBytes: 153, sigma: 0.3, ttlMs: 3_600_000 },
-  { name: 'callOffer', cap: 500, traffic: 0.02, medianBytes: 191, sigma: 0.3, ttlMs: 300_000 },
-  { name: 'groupMetadata', cap: 500, traffic: 0.08, medianBytes: 6_000, sigma: 1, ttlMs: 300_000 },
+  { name: 'callOffer', cap: 500, traffic: 0.05, medianBytes: 191, sigma: 0.3, ttlMs: 300_000 },
+  // The process-wide one, divided among the tenants.
+  { name: 'lidGlobal', cap: 100, traffic: 0.05, medianBytes: 34, sigma: 0.1, ttlMs: 3_600_000 },
 ] as const
 
 /** Keys of a cache are drawn from this many times its cap. */

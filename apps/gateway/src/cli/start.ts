@@ -20,7 +20,11 @@ export async function start(options: {
   // The engine behind it takes half a second to load: only who starts a gateway pays for it.
   const { startApp } = await import('../app.ts')
   const asked = firstSignal()
-  const app = await startApp({ config, terminal })
+  const app = await startApp({ config, terminal }).catch((error: unknown) => {
+    // Who does not start must end, also when whoever began us still holds a message channel open.
+    process.channel?.unref()
+    throw error
+  })
   process.on('uncaughtException', (error) => {
     app.log.error({ err: error }, 'a fault nobody caught: ending, so that a supervisor can start afresh')
     process.exit(1)
