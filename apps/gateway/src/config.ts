@@ -408,7 +408,7 @@ const configTable = {
     env: 'ECLUSA_MEMORY_PAGE_CACHE',
     kind: 'size',
     default: null,
-    doc: 'Most memory SQLite keeps of its file, in bytes or percent of the ceiling. Without it: 64 MiB, or 8 MiB where memory is scarce.',
+    doc: 'Most memory SQLite keeps of its file, in bytes or percent of the ceiling. Without it: 64 MiB, or 8 MiB where memory is scarce. With PostgreSQL there is none.',
   },
   memoryTenantWeights: {
     env: 'ECLUSA_MEMORY_TENANT_WEIGHTS',
