@@ -157,13 +157,17 @@ export class GatewayProcess {
     }
     child.stdout?.on('data', keep)
     child.stderr?.on('data', keep)
-    await until(async () => {
-      if (child.exitCode !== null) throw new Error(`the gateway ended: ${this.output}`)
-      return await fetch(`${this.url}/readyz`).then(
-        (response) => response.ok,
-        () => false,
-      )
-    }, 'the gateway is ready')
+    await until(
+      async () => {
+        if (child.exitCode !== null) throw new Error(`the gateway ended: ${this.output}`)
+        return await fetch(`${this.url}/readyz`).then(
+          (response) => response.ok,
+          () => false,
+        )
+      },
+      'the gateway is ready',
+      60_000,
+    )
   }
 
   /** Asks the process something over its message channel. */
