@@ -4,7 +4,7 @@ import { KIB, MIB } from '@eclusa/kernel'
 export interface HttpLimits {
   /** Sockets at once; the next is closed by the system. */
   readonly maxConnections: number
-  /** Bytes of request bodies being read or worked on at once; a request for which there is no room gets GATEWAY_BUSY. */
+  /** Bytes of request bodies being read or worked on at once; a request for which there is no room waits, at last GATEWAY_BUSY. */
   readonly maxBodiesBytes: number
   /** Pages and batches of event streams read, and chats or instances worked through, at once; the next waits. */
   readonly maxReads: number

@@ -87,7 +87,7 @@ export async function buildHttp(ports: HttpPorts): Promise<HttpServer> {
   http.setSerializerCompiler(serializerCompiler)
   acceptJsonOnly(http)
   http.decorateRequest('scope', null)
-  const bodies = new BodyBudget(ports.limits.maxBodiesBytes)
+  const bodies = new BodyBudget({ maxBytes: ports.limits.maxBodiesBytes, clock: ports.clock })
 
   http.addHook('onRequest', async (request, reply) => {
     reply.header('x-request-id', request.id)
@@ -95,8 +95,9 @@ export async function buildHttp(ports: HttpPorts): Promise<HttpServer> {
     reply.header('cache-control', 'no-store')
     reply.header('content-security-policy', "default-src 'none'; frame-ancestors 'none'")
     reply.header('referrer-policy', 'no-referrer')
-    bodies.charge(request.headers, reply.raw)
   })
+  // After the key was looked at, before the body is.
+  http.addHook('preParsing', async (request, reply) => bodies.enter(request.headers, reply.raw))
   http.addHook('onResponse', async (request, reply) => {
     const durMs = Math.round(reply.elapsedTime)
     const route = `${request.method} ${request.routeOptions.url ?? '(unknown)'}`
