@@ -50,3 +50,17 @@ test('a client that leaves while it waits makes room for those behind it', async
   await behind
   assert.equal(budget.usedBytes, 100)
 })
+
+test('a request that ends as soon as it is admitted, or before it comes, holds nothing', async () => {
+  const budget = new BodyBudget({ maxBytes: 100, clock: new ManualClock() })
+  const [first, second] = [new EventEmitter(), new EventEmitter()]
+  await budget.enter(of(100), first)
+  const behind = budget.enter(of(100), second)
+  first.emit('close')
+  second.emit('close')
+  await behind
+  assert.equal(budget.usedBytes, 0)
+  const over = Object.assign(new EventEmitter(), { destroyed: true })
+  await assert.rejects(budget.enter(of(100), over), { code: 'GATEWAY_BUSY' })
+  assert.equal(budget.usedBytes, 0)
+})

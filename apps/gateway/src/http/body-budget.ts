@@ -8,6 +8,9 @@ export const MAX_BODY_BYTES: number = 512 * KIB
 /** Longest wait for room, in milliseconds: well below the time in which a request must have been read. */
 const MAX_WAIT_MS: number = 5 * SECOND
 
+/** The response to a request, as far as it tells when the request is over. */
+type Response = EventEmitter & { readonly destroyed?: boolean }
+
 interface Waiter {
   readonly bytes: number
   admit(): void
@@ -35,11 +38,17 @@ export class BodyBudget {
   }
 
   /** Resolves when the bytes are held; they are until the response is over, however it ends. @throws GATEWAY_BUSY */
-  async enter(headers: IncomingHttpHeaders, response: EventEmitter): Promise<void> {
+  async enter(headers: IncomingHttpHeaders, response: Response): Promise<void> {
     const bytes = bytesOf(headers)
     if (bytes === 0) return
+    // Its end was told already and would not be told again.
+    if (response.destroyed === true) throw new EclusaError(gatewayErrors.BUSY)
     if (this.#waiting.size > 0 || this.#usedBytes + bytes > this.#maxBytes) await this.#turn(bytes, response)
-    else this.#usedBytes += bytes
+    else this.#hold(bytes, response)
+  }
+
+  #hold(bytes: number, response: Response): void {
+    this.#usedBytes += bytes
     response.once('close', () => {
       this.#usedBytes -= bytes
       this.#admit()
@@ -47,7 +56,7 @@ export class BodyBudget {
   }
 
   /** Resolves with the bytes held. */
-  #turn(bytes: number, response: EventEmitter): Promise<void> {
+  #turn(bytes: number, response: Response): Promise<void> {
     return new Promise((resolve, reject) => {
       const leave = (): void => {
         timer.cancel()
@@ -63,7 +72,8 @@ export class BodyBudget {
         bytes,
         admit: () => {
           leave()
-          this.#usedBytes += bytes
+          // In this turn: the response may close before whoever waits goes on.
+          this.#hold(bytes, response)
           resolve()
         },
       }
