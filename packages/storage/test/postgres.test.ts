@@ -169,17 +169,26 @@ eachDatabase(({ dialect, test, open }) => {
 
   test('a server that cannot be used is named in the refusal, without the password', async (t) => {
     const db = await open(t, migrations)
-    const wrong = new URL(urlOf(db))
-    wrong.pathname = '/no_such_database'
-    wrong.password = 'secret-password'
-    await assert.rejects(
-      openPostgres({ url: wrong.href, migrations, log: silentLogger }),
-      (error: EclusaError) => {
-        assert.equal(error.code, 'STORAGE_UNREACHABLE')
-        assert.match(error.message, /no_such_database/)
-        assert.doesNotMatch(`${error.message} ${JSON.stringify(error.details)}`, /secret-password/)
-        return true
-      },
-    )
+    const noDatabase = new URL(urlOf(db))
+    noDatabase.pathname = '/no_such_database'
+    // A server that trusts this machine asks for none, and goes on to the database that does not exist.
+    const noPassword = new URL(noDatabase)
+    noPassword.password = 'secret-password'
+    for (const [wrong, why] of [
+      [noDatabase, /no_such_database/],
+      [noPassword, /no_such_database|password authentication failed/],
+    ] as const) {
+      await assert.rejects(
+        openPostgres({ url: wrong.href, migrations, log: silentLogger }),
+        (error: EclusaError) => {
+          assert.equal(error.code, 'STORAGE_UNREACHABLE')
+          assert.match(error.message, why)
+          const told = `${error.message} ${JSON.stringify(error.details)}`
+          assert.doesNotMatch(told, /secret-password/)
+          if (noDatabase.password !== '') assert(!told.includes(noDatabase.password))
+          return true
+        },
+      )
+    }
   })
 })
