@@ -1,51 +1,17 @@
 import assert from 'node:assert/strict'
-import { createServer, type Server } from 'node:net'
-import type { AddressInfo } from 'node:net'
-import { test, type TestContext } from 'node:test'
+import { test } from 'node:test'
 import {
-  type BoundedSocket,
-  type BoundedSocketConfig,
   checkEngine,
   closeSocket,
   DEFAULT_CACHE_LIMITS,
-  initAuthCreds,
   KNOWN_ENGINE,
-  makeWASocket,
   readInstalledEngine,
   silenceLibsignal,
 } from '../src/index.ts'
-
-const silentLogger = {
-  level: 'silent',
-  child: () => silentLogger,
-  trace() {},
-  debug() {},
-  info() {},
-  warn() {},
-  error() {},
-}
-
-/** A TCP server that takes connections and says nothing, so that a socket stays as it was made. */
-async function muteServer(t: TestContext): Promise<string> {
-  const server: Server = createServer((socket) => socket.on('error', () => {}))
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  t.after(() => server.close())
-  return `ws://127.0.0.1:${(server.address() as AddressInfo).port}`
-}
-
-async function setup(t: TestContext, config: Partial<BoundedSocketConfig> = {}): Promise<BoundedSocket> {
-  const socket = makeWASocket({
-    auth: { creds: initAuthCreds(), keys: { get: () => ({}), set: () => {} } },
-    logger: silentLogger,
-    waWebSocketUrl: await muteServer(t),
-    ...config,
-  })
-  t.after(() => closeSocket(socket, { graceMs: 1 }))
-  return socket
-}
+import { idleSocket } from './rig.ts'
 
 test('every cache has its cap without any option', async (t) => {
-  const socket = await setup(t)
+  const socket = await idleSocket(t)
   const caps = Object.fromEntries(socket.cacheStats().map(({ name, maxEntries }) => [name, maxEntries]))
   const limits = Object.entries(DEFAULT_CACHE_LIMITS)
   assert.deepEqual(caps, Object.fromEntries(limits.map(([name, { maxEntries }]) => [name, maxEntries])))
@@ -56,14 +22,14 @@ test('every cache has its cap without any option', async (t) => {
 })
 
 test('a caller gives one socket limits of its own', async (t) => {
-  const socket = await setup(t, { cacheLimits: { userDevices: { maxEntries: 7, ttlMs: 1_000 } } })
+  const socket = await idleSocket(t, { cacheLimits: { userDevices: { maxEntries: 7, ttlMs: 1_000 } } })
   const caps = Object.fromEntries(socket.cacheStats().map(({ name, maxEntries }) => [name, maxEntries]))
   assert.equal(caps['userDevices'], 7)
   assert.equal(caps['callOffer'], 500)
 })
 
 test('the LID cache and the maps of the retry manager stay at their caps under Baileys itself', async (t) => {
-  const socket = await setup(t)
+  const socket = await idleSocket(t)
   const { messageRetryManager: manager } = socket
   assert.ok(manager !== null)
   for (let i = 0; i < 3_000; i++) {
@@ -88,7 +54,7 @@ test('the LID cache and the maps of the retry manager stay at their caps under B
 })
 
 test('closing rejects the queries in flight at once and may be repeated', async (t) => {
-  const socket = await setup(t)
+  const socket = await idleSocket(t)
   const waiting = assert.rejects(socket.waitForMessage('never-answered', 60_000))
   await closeSocket(socket, { graceMs: 1 })
   await waiting

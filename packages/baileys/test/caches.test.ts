@@ -1,15 +1,12 @@
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { readFileSync } from 'node:fs'
-import { createServer } from 'node:net'
-import type { AddressInfo } from 'node:net'
-import { test, type TestContext } from 'node:test'
+import { test } from 'node:test'
 import NodeCacheOfTheLibrary from '@eclusa/bounded-cache/node-cache'
 import { promisify } from 'node:util'
 import { getHeapStatistics } from 'node:v8'
 import makeDefault, {
   type BoundedSocket,
-  type BoundedSocketConfig,
   CacheBudget,
   closeSocket,
   DEFAULT_CACHE_LIMITS,
@@ -27,31 +24,7 @@ import makeDefault, {
   resolveLimits,
   socketCacheMetrics,
 } from '../src/index.ts'
-
-const silentLogger = {
-  level: 'silent',
-  child: () => silentLogger,
-  trace() {},
-  debug() {},
-  info() {},
-  warn() {},
-  error() {},
-}
-
-/** A socket whose server takes the connection and says nothing. */
-async function open(t: TestContext, config: Partial<BoundedSocketConfig> = {}): Promise<BoundedSocket> {
-  const server = createServer((socket) => socket.on('error', () => {}))
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
-  t.after(() => server.close())
-  const socket = makeWASocket({
-    auth: { creds: initAuthCreds(), keys: { get: () => ({}), set: () => {} } },
-    logger: silentLogger,
-    waWebSocketUrl: `ws://127.0.0.1:${(server.address() as AddressInfo).port}`,
-    ...config,
-  })
-  t.after(() => closeSocket(socket, { graceMs: 1 }))
-  return socket
-}
+import { idleSocket, silentLogger } from './rig.ts'
 
 const statsOf = (socket: BoundedSocket, name: string): ReturnType<BoundedSocket['cacheStats']>[number] => {
   const found = socket.cacheStats().find((stats) => stats.name === name)
@@ -137,7 +110,7 @@ test('a premium tenant has a cache of its own, another one the defaults, in the 
       useClones: false,
       deleteOnExpire: true,
     })
-    return open(t, isPremium ? { userDevicesCache } : {})
+    return idleSocket(t, isPremium ? { userDevicesCache } : {})
   }
   const premium = await createSocket(true)
   const standard = await createSocket(false)
@@ -162,9 +135,9 @@ test('without any option the caches of a process share one budget, an owner an a
   const before = budget.stats().owners
   const creds = { ...initAuthCreds(), me: { id: '5511999990000:7@s.whatsapp.net' } }
   const auth = { creds, keys: { get: () => ({}), set: () => {} } }
-  const first = await open(t, { auth })
-  const second = await open(t, { auth })
-  const other = await open(t)
+  const first = await idleSocket(t, { auth })
+  const second = await idleSocket(t, { auth })
+  const other = await idleSocket(t)
   for (const socket of [first, second, other]) await devicesOf(socket).set('5511988887777', ['a list'])
   assert.equal(budget.stats().owners, before + 2)
   assert.ok(
@@ -185,7 +158,7 @@ test("the caller's owner pays, and is the caller's to close", async (t) => {
   const budget = new CacheBudget({ maxBytes: 2 ** 20 })
   t.after(() => budget.dispose())
   const owner = budget.owner('acme')
-  const socket = await open(t, { cacheOwner: owner })
+  const socket = await idleSocket(t, { cacheOwner: owner })
   for (let i = 0; i < 10_000; i++) await devicesOf(socket).set(`user${i}`, { text: 'x'.repeat(500) })
   assert.ok(owner.usedBytes > 0.5 * 2 ** 20 && budget.usedBytes <= budget.maxBytes)
   assert.ok(statsOf(socket, 'userDevices').entries < 5_000)
@@ -216,7 +189,7 @@ test('no number means "unlimited", and what is odd is told', () => {
 
 test('a limit that cannot be meant is told to the logger of the socket', async (t) => {
   const told: unknown[] = []
-  await open(t, {
+  await idleSocket(t, {
     cacheLimits: { userDevices: { maxKeys: 0 } },
     logger: { ...silentLogger, warn: (fields: unknown) => void told.push(fields) },
   })
@@ -228,7 +201,7 @@ for (const [what, broken] of [
   ['rejects', { get: reject, set: reject, del: reject, flushAll: reject }],
 ] as const) {
   test(`a cache of the caller's that ${what} holds nothing up, and no state is lost`, async (t) => {
-    const socket = await open(t, { placeholderResendCache: broken, userDevicesCache: broken })
+    const socket = await idleSocket(t, { placeholderResendCache: broken, userDevicesCache: broken })
     const placeholders = socket.placeholderResendCache as unknown as Required<InjectedCache>
     await placeholders.set('message', true)
     assert.equal(await placeholders.get('message'), true)
@@ -243,7 +216,7 @@ for (const [what, broken] of [
 
 test("a cache of the caller's that never answers costs two seconds, not the account's messages", async (t) => {
   const hanging = (): Promise<never> => new Promise(() => {})
-  const socket = await open(t, {
+  const socket = await idleSocket(t, {
     placeholderResendCache: { get: hanging, set: hanging, del: hanging, flushAll: hanging },
   })
   t.mock.timers.enable({ apis: ['setTimeout'] })
@@ -270,7 +243,7 @@ test('a cache that is full and says so by throwing loses nothing of what it was 
     del: (key) => kept.delete(key),
     flushAll: () => kept.clear(),
   }
-  const socket = await open(t, { placeholderResendCache: full })
+  const socket = await idleSocket(t, { placeholderResendCache: full })
   const placeholders = socket.placeholderResendCache as unknown as Required<InjectedCache>
   for (const key of ['a', 'b', 'c', 'a']) await placeholders.set(key, `${key}, last`)
   await placeholders.set('a', 'newer')
@@ -288,14 +261,17 @@ test('both spellings of mset reach a cache, so that no device list becomes undef
     flushAll: () => {},
     mset: (given: { key: string; val: unknown }[]) => entries.push(...given),
   }
-  const socket = await open(t, { userDevicesCache: original })
+  const socket = await idleSocket(t, { userDevicesCache: original })
   await devicesOf(socket).mset([{ key: 'user', value: ['list'] }] as never[])
   assert.deepEqual(await devicesOf(socket).get('user'), ['list'])
 })
 
 test('a placeholder is not evicted while Baileys still looks for it, whatever comes after', async (t) => {
   let now = 1_000_000
-  const socket = await open(t, { cacheLimits: { placeholderResend: { maxEntries: 1 } }, now: () => now })
+  const socket = await idleSocket(t, {
+    cacheLimits: { placeholderResend: { maxEntries: 1 } },
+    now: () => now,
+  })
   const placeholders = socket.placeholderResendCache as unknown as Required<InjectedCache>
   placeholders.set('first', true)
   now += 12_000
@@ -311,7 +287,7 @@ test('lines tell of start, 80 %, 100 % and evictions, once a minute, and never h
   let now = 1_000_000
   const lines: string[] = []
   const cacheLog = openCacheLog({ enabled: true, print: (line) => lines.push(line) })
-  const socket = await open(t, {
+  const socket = await idleSocket(t, {
     cacheLog,
     now: () => now,
     cacheLimits: { userDevices: { maxEntries: 100 } },
@@ -360,7 +336,7 @@ test('BAILEYS_LOG=true, and nothing else, makes a process print', async () => {
 test('without BAILEYS_LOG nothing is printed', async (t) => {
   const lines: string[] = []
   const cacheLog = openCacheLog({ enabled: false, print: (line) => lines.push(line) })
-  const socket = await open(t, { cacheLog, cacheLimits: { userDevices: { maxEntries: 1 } } })
+  const socket = await idleSocket(t, { cacheLog, cacheLimits: { userDevices: { maxEntries: 1 } } })
   for (const user of ['a', 'b', 'c']) await devicesOf(socket).set(user, ['a list'])
   logSocketCacheMetrics(socket, cacheLog)
   assert.deepEqual(lines, [])
@@ -369,7 +345,7 @@ test('without BAILEYS_LOG nothing is printed', async (t) => {
 test('metrics on demand: one line a cache and their sum, or one line about any cache', async (t) => {
   const lines: string[] = []
   const log = openCacheLog({ enabled: true, print: (line) => lines.push(line) })
-  const socket = await open(t, { cacheLog: openCacheLog({ enabled: false }) })
+  const socket = await idleSocket(t, { cacheLog: openCacheLog({ enabled: false }) })
   for (let i = 0; i < 2_341; i++) await devicesOf(socket).set(`user${i}`, ['a list'])
   logSocketCacheMetrics(socket, log)
   assert.equal(lines.length, 10)
@@ -392,7 +368,7 @@ test('metrics sum up over sockets by cache, and name only the ten owners that us
   const budget = new CacheBudget({ maxBytes: 2 ** 24 })
   t.after(() => budget.dispose())
   const sockets = await Promise.all(
-    Array.from({ length: 12 }, (_, i) => open(t, { cacheOwner: budget.owner(`tenant-${i}`) })),
+    Array.from({ length: 12 }, (_, i) => idleSocket(t, { cacheOwner: budget.owner(`tenant-${i}`) })),
   )
   for (const [i, socket] of sockets.entries()) {
     for (let n = 0; n <= i; n++) await devicesOf(socket).set(`user${n}`, ['a list'])
@@ -419,7 +395,7 @@ test("a number's LID that WhatsApp has told one socket is known to the others, t
   }
   const socketWith = async (directory: typeof lidDirectory | null): Promise<BoundedSocket> => {
     const { DEFAULT_CONNECTION_CONFIG } = await import('../src/index.ts')
-    return open(t, {
+    return idleSocket(t, {
       lidDirectory: directory,
       waWebSocketUrl: 'ws://127.0.0.1:9',
       makeSignalRepository: (auth, logger, given) => {

@@ -78,8 +78,8 @@ export async function idleSocket(
   const socket = makeWASocket({
     logger: silentLogger,
     waWebSocketUrl: await muteServer(t),
-    ...config,
     auth: { creds: initAuthCreds(), keys: new Rows() },
+    ...config,
   })
   t.after(() => closeSocket(socket, { graceMs: 1 }))
   return socket

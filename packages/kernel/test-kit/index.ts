@@ -1,4 +1,6 @@
+import assert from 'node:assert/strict'
 import type { Clock, Timer } from '../src/clock.ts'
+import { EclusaError } from '../src/errors.ts'
 
 export { seededRandom } from '../src/random.ts'
 
@@ -62,4 +64,15 @@ export async function until(
     if (performance.now() > giveUpAt) throw new Error(`not within ${withinMs} ms: ${what}`)
     await new Promise((resolve) => setTimeout(resolve, 2))
   }
+}
+
+/** The code of the EclusaError that `work` ends with, or 'no error'; fails on an error of another kind. */
+export async function codeOf(work: Promise<unknown>): Promise<string> {
+  try {
+    await work
+  } catch (error) {
+    assert(error instanceof EclusaError)
+    return error.code
+  }
+  return 'no error'
 }

@@ -1,8 +1,8 @@
-import type { ChatId, Clock, InstanceId, TenantId, WaMessageId } from '@eclusa/kernel'
+import type { ChatId, Clock, InstanceId, TenantId } from '@eclusa/kernel'
 import type { Database, EventLog, SqlValue } from '@eclusa/storage'
 import type { RowStatus } from './counts.ts'
 import type { OutboundIdentity, OutboundState } from './message.ts'
-import { chatOf, type DurableEvent, IDENTITY, identityOf, isConflict } from './outbound-store.ts'
+import { chatOf, type DurableEvent, IDENTITY, identityOf, isConflict, tombstoneOf } from './outbound-store.ts'
 import { fromSqlTime, toSqlTime } from './sql-time.ts'
 
 /** A message in a list. */
@@ -241,16 +241,6 @@ function ofRow(row: Row): ListedMessage {
 }
 
 function ofTombstone(row: Row): ListedMessage {
-  const code = row['failure_code']
-  return {
-    identity: {
-      ...identityOf({ ...row, createdAt: toSqlTime(row['accepted_at'] as number) }),
-      waMessageId: row['wa_message_id'] as WaMessageId,
-    },
-    state: row['state'] as OutboundState,
-    sentAt: row['sent_at'] as number | null,
-    deliveredAt: row['delivered_at'] as number | null,
-    readAt: row['read_at'] as number | null,
-    failure: code === null ? null : { code: code as string, message: row['failure_message'] as string },
-  }
+  const { state, sentAt, deliveredAt, readAt, failure, ...identity } = tombstoneOf(row)
+  return { identity, state, sentAt, deliveredAt, readAt, failure }
 }

@@ -11,6 +11,15 @@ export interface Admitted {
   readonly priority: number
 }
 
+/** How a message steps out of its line. Instants in epoch milliseconds. */
+export interface Hold {
+  readonly reason: HoldReason
+  readonly until: number
+  readonly wholeChat: boolean
+  readonly attempts: number
+  readonly sentAt: number | null
+}
+
 /** As the partial index has it. */
 const IS_HELD = 'priority in (5, 6, 7)'
 
@@ -55,16 +64,7 @@ export class HoldStore {
    * The claimed head of a chat steps out of its line until `until`; with `wholeChat` everything behind it that was
    * never sent, too. False when the row is gone.
    */
-  async hold(
-    { seq, instance, chat }: OutboundIdentity,
-    how: {
-      readonly reason: HoldReason
-      readonly until: number
-      readonly wholeChat: boolean
-      readonly attempts: number
-      readonly sentAt: number | null
-    },
-  ): Promise<boolean> {
+  async hold({ seq, instance, chat }: OutboundIdentity, how: Hold): Promise<boolean> {
     const now = toSqlTime(this.#clock.now())
     const { reason, until, wholeChat, attempts, sentAt } = how
     const [head] = await this.#database.write(

@@ -1,6 +1,5 @@
 import { type Clock, DAY, EclusaError, type Logger, SECOND, type Timer } from '@eclusa/kernel'
-import type { HoldReason } from './care.ts'
-import type { HoldStore } from './hold-store.ts'
+import type { Hold, HoldStore } from './hold-store.ts'
 import type { OutboundIdentity } from './message.ts'
 import type { OutboxListener } from './outbox.ts'
 
@@ -57,16 +56,7 @@ export class Holds {
   }
 
   /** @returns false when the row is gone */
-  async hold(
-    message: OutboundIdentity,
-    how: {
-      readonly reason: HoldReason
-      readonly until: number
-      readonly wholeChat: boolean
-      readonly attempts: number
-      readonly sentAt: number | null
-    },
-  ): Promise<boolean> {
+  async hold(message: OutboundIdentity, how: Hold): Promise<boolean> {
     const held = await this.#store.hold(message, how)
     if (held) this.dueAt(how.until)
     return held

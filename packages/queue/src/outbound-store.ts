@@ -854,7 +854,7 @@ function headOf(row: Row): Head {
   }
 }
 
-function tombstoneOf(row: Row): Tombstone {
+export function tombstoneOf(row: Row): Tombstone {
   const seq = row['seq'] as number
   const code = row['failure_code']
   return {

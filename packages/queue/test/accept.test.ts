@@ -1,20 +1,10 @@
 import assert from 'node:assert/strict'
-import { EclusaError } from '@eclusa/kernel'
 import { testEachDatabase as test } from '@eclusa/storage/test-kit'
+import { codeOf } from '@eclusa/kernel/test-kit'
 import { chatA, chatB, exatron, startQueue, text } from './harness.ts'
 
 const HOUR = 3_600_000
 const DAY = 24 * HOUR
-
-const codeOf = async (work: Promise<unknown>): Promise<string> => {
-  try {
-    await work
-  } catch (error) {
-    assert(error instanceof EclusaError)
-    return error.code
-  }
-  return 'no error'
-}
 
 test('a batch is accepted in its order, all or none, and one key answers for all of it', async (t) => {
   const h = await startQueue(t, { online: false })

@@ -1,18 +1,10 @@
 import assert from 'node:assert/strict'
-import { type ChatId, EclusaError, makeInstanceId, type MessageId } from '@eclusa/kernel'
+import { type ChatId, makeInstanceId, type MessageId } from '@eclusa/kernel'
 import { testEachDatabase as test } from '@eclusa/storage/test-kit'
+import { codeOf } from '@eclusa/kernel/test-kit'
 import { defaultPacing } from '../src/index.ts'
 import { chatA, chatB, exatron, type Harness, sessionError, startQueue } from './harness.ts'
 
-const codeOf = async (work: Promise<unknown>): Promise<string> => {
-  try {
-    await work
-  } catch (error) {
-    assert(error instanceof EclusaError)
-    return error.code
-  }
-  return 'no error'
-}
 const unavailable = () => sessionError('SESSION_ACK_LATE', 'later', 'unknown')
 const whyOf = async (h: Harness, id: MessageId): Promise<string[]> =>
   (await h.queue.control.why(id)).waits.map(({ reason }) => reason)

@@ -2,24 +2,16 @@ import assert from 'node:assert/strict'
 import { testEachDatabase as test } from '@eclusa/storage/test-kit'
 import {
   chatOfNumber,
-  EclusaError,
+  type EclusaError,
   makeInstanceId,
   makeMessageId,
   type MessageId,
   type WaMessageId,
 } from '@eclusa/kernel'
+import { codeOf } from '@eclusa/kernel/test-kit'
 import { chatA, chatB, exatron, noPacing, sessionError, startQueue, text } from './harness.ts'
 import { defaultPacing } from '../src/index.ts'
 
-const codeOf = async (work: Promise<unknown>): Promise<string> => {
-  try {
-    await work
-  } catch (error) {
-    assert(error instanceof EclusaError)
-    return error.code
-  }
-  return 'no error'
-}
 const unavailable = () => sessionError('SESSION_ACK_LATE', 'later', 'unknown')
 const HOUR = 3_600_000
 

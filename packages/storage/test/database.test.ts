@@ -1,34 +1,10 @@
 import assert from 'node:assert/strict'
-import { EclusaError } from '@eclusa/kernel'
+import type { EclusaError } from '@eclusa/kernel'
+import { codeOf } from '@eclusa/kernel/test-kit'
 import fc from 'fast-check'
-import type { Database, Statement } from '../src/index.ts'
+import type { Statement } from '../src/index.ts'
 import { eachDatabase } from '../test-kit/index.ts'
-
-const migrations = [
-  {
-    name: '001-test',
-    sql: 'create table "Note" (id integer primary key, text text not null unique, bytes blob)',
-    postgres: 'create table "Note" (id bigint primary key, text text not null unique, bytes bytea)',
-  },
-]
-
-const insert = (id: number, text = `note ${id}`) => ({
-  sql: 'insert into "Note" (id, text) values (?, ?)',
-  params: [id, text],
-})
-
-const codeOf = async (work: Promise<unknown>): Promise<string> => {
-  try {
-    await work
-  } catch (error) {
-    assert(error instanceof EclusaError)
-    return error.code
-  }
-  return 'no error'
-}
-
-const ids = async (database: Database): Promise<readonly unknown[]> =>
-  (await database.read('select id from "Note" order by id', [])).map((row) => row['id'])
+import { ids, insert, migrations } from './notes.ts'
 
 /** The contract that both databases keep. */
 eachDatabase(({ test, open }) => {

@@ -7,23 +7,13 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { TestContext } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { EclusaError, makeInstanceId, silentLogger } from '@eclusa/kernel'
-import { ManualClock, settle, until } from '@eclusa/kernel/test-kit'
+import { makeInstanceId, silentLogger } from '@eclusa/kernel'
+import { codeOf, ManualClock, settle, until } from '@eclusa/kernel/test-kit'
 import pg from 'pg'
 import { openNode, type OpenedDatabase } from '../src/index.ts'
 import { openPostgres } from '../src/postgres.ts'
 import { eachDatabase, type TestDatabase } from '../test-kit/index.ts'
 import { line, migrations } from './lines.ts'
-
-const codeOf = async (work: Promise<unknown>): Promise<string> => {
-  try {
-    await work
-  } catch (error) {
-    assert(error instanceof EclusaError)
-    return error.code
-  }
-  return 'no error'
-}
 
 eachDatabase(({ dialect, test, open }) => {
   if (dialect === 'sqlite') {

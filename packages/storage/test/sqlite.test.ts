@@ -1,33 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { EclusaError, silentLogger } from '@eclusa/kernel'
-import { openDatabase, type Database } from '../src/index.ts'
+import { type EclusaError, silentLogger } from '@eclusa/kernel'
+import { codeOf } from '@eclusa/kernel/test-kit'
+import { openDatabase } from '../src/index.ts'
 import { openTestDatabase } from '../test-kit/index.ts'
-
-const migrations = [
-  {
-    name: '001-test',
-    sql: 'create table "Note" (id integer primary key, text text not null unique, bytes blob)',
-  },
-]
-
-const insert = (id: number, text = `note ${id}`) => ({
-  sql: 'insert into "Note" (id, text) values (?, ?)',
-  params: [id, text],
-})
-
-const codeOf = async (work: Promise<unknown>): Promise<string> => {
-  try {
-    await work
-  } catch (error) {
-    assert(error instanceof EclusaError)
-    return error.code
-  }
-  return 'no error'
-}
-
-const ids = async (database: Database): Promise<readonly unknown[]> =>
-  (await database.read('select id from "Note" order by id', [])).map((row) => row['id'])
+import { ids, insert, migrations } from './notes.ts'
 
 test('a full database refuses growth with STORAGE_FULL, takes deletions, and then grows again', async (t) => {
   const { database } = await openTestDatabase(t, migrations, { maxBytes: 200 * 1024 })

@@ -1,3 +1,4 @@
+import { columns } from '../columns.ts'
 import type { ApiClient } from './api-client.ts'
 
 /** Lists the instances and how they are. */
@@ -24,16 +25,4 @@ export async function status(options: { readonly api: ApiClient; readonly json: 
       : columns([['INSTANCE', 'TENANT', 'NAME', 'STATE', 'NUMBER', ''], ...rows])),
   ]
   process.stdout.write(`${lines.join('\n')}\n`)
-}
-
-function columns(rows: readonly (readonly string[])[]): string[] {
-  const widths = (rows[0] ?? []).map((_, column) =>
-    Math.max(...rows.map((row) => (row[column] ?? '').length)),
-  )
-  return rows.map((row) =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-      .join('  ')
-      .trimEnd(),
-  )
 }

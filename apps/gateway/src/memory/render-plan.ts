@@ -1,4 +1,5 @@
 import { GIB, KIB, MIB } from '@eclusa/kernel'
+import { columns } from '../columns.ts'
 import { type Config, loadConfig } from '../config.ts'
 import { type GatewayPlan, nodeFlags, planGateway } from './gateway-plan.ts'
 import type { PlannedLine } from './memory-plan.ts'
@@ -205,18 +206,6 @@ function lineCells(line: PlannedLine): readonly string[] {
 
 function countText({ maxCount, perSession }: PlannedLine): string {
   return perSession === true ? `${maxCount} a session` : String(maxCount)
-}
-
-function columns(rows: readonly (readonly string[])[]): string[] {
-  const widths = (rows[0] ?? []).map((_, column) =>
-    Math.max(...rows.map((row) => (row[column] ?? '').length)),
-  )
-  return rows.map((row) =>
-    row
-      .map((cell, column) => cell.padEnd(widths[column] ?? 0))
-      .join('  ')
-      .trimEnd(),
-  )
 }
 
 function markdown([head = [], ...rows]: readonly (readonly string[])[]): string[] {
