@@ -21,32 +21,14 @@ const [url = '', count = '0', folder = ''] = process.argv.slice(2)
 
 // bounded by: what the caller leaves unanswered; here as in the rivals' own examples, nothing
 const received: string[] = []
-const sockets = await Promise.all(
-  Array.from({ length: Number(count) }, async (_, instance) => {
-    const { state, saveCreds } = await useMultiFileAuthState(path.join(folder, String(instance)))
-    return new BareSocket({
-      url,
-      state,
-      save: saveCreds,
-      cachedKeys: true,
-      onQr: (qr) => process.send?.({ instance, qr }),
-      onSocket: (socket) => {
-        socket.ev.on('messages.upsert', ({ messages, type }) => {
-          for (const { key, message } of messages) {
-            const text = message?.conversation ?? message?.extendedTextMessage?.text
-            // A history brings messages too; those are of type append and nobody's to count.
-            if (
-              key.fromMe !== true &&
-              typeof text === 'string' &&
-              (type === 'notify' || text.startsWith('in '))
-            )
-              received.push(text)
-          }
-        })
-      },
-    })
-  }),
-)
+// bounded by: count
+const sockets: BareSocket[] = []
+for (let instance = 0; instance < Number(count); instance++) {
+  // One links itself after the other: each writes a file per pre-key at once, and all together run out of descriptors.
+  const socket = await open(instance)
+  await socket.online
+  sockets.push(socket)
+}
 const turns = sockets.map(() => Promise.resolve())
 setInterval(() => {
   if (received.length > 0) process.send?.({ received: received.splice(0) })
@@ -66,10 +48,35 @@ const server = createServer({ keepAliveTimeout: 0 }, (request, response) => {
     response.writeHead(202).end()
   })
 })
-await Promise.all(sockets.map((socket) => socket.online))
 await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
 process.send?.({ url: `http://127.0.0.1:${(server.address() as AddressInfo).port}` })
 process.on('disconnect', () => process.exit(0))
+
+async function open(instance: number): Promise<BareSocket> {
+  const { state, saveCreds } = await useMultiFileAuthState(path.join(folder, String(instance)))
+  return new BareSocket({
+    url,
+    state,
+    save: saveCreds,
+    cachedKeys: true,
+    onQr: (qr) => process.send?.({ instance, qr }),
+    onSocket: (socket) => {
+      socket.ev.on('messages.upsert', ({ messages, type }) => {
+        for (const { key, message } of messages) {
+          const text = message?.conversation ?? message?.extendedTextMessage?.text
+          // A history brings messages too; those are of type append and nobody's to count.
+          if (
+            key.fromMe !== true &&
+            typeof text === 'string' &&
+            (type === 'notify' || text.startsWith('in '))
+          ) {
+            received.push(text)
+          }
+        }
+      })
+    },
+  })
+}
 
 async function send(instance: number, jid: string, text: string): Promise<void> {
   for (let tries = 0; tries < MAX_TRIES; tries++) {
