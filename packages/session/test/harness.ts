@@ -72,6 +72,8 @@ export interface BenchOptions {
   readonly cacheLimits?: ConstructorParameters<typeof BaileysEngine>[0]['cacheLimits']
   /** Told each read of the database; a throw makes it fail, as a broken disk would. */
   readonly onRead?: (sql: string, params: readonly unknown[]) => void
+  /** Told each write before it is made, which waits for it. */
+  readonly onWrite?: (params: readonly unknown[]) => void | Promise<void>
   /** Called before a retry request is answered. */
   readonly onRetry?: () => Promise<void>
   /** Called before a receipt counts as recorded. */
@@ -82,7 +84,10 @@ export async function setup(t: TestContext, options: BenchOptions = {}): Promise
   const opened = await openTestDatabase(t, sessionMigrations)
   const database: Database = {
     dialect: opened.database.dialect,
-    write: (statements, more) => opened.database.write(statements, more),
+    write: async (statements, more) => {
+      await options.onWrite?.(statements.flatMap(({ params }) => params ?? []))
+      return opened.database.write(statements, more)
+    },
     read: async (sql, params) => {
       options.onRead?.(sql, params)
       return opened.database.read(sql, params)

@@ -6,6 +6,7 @@ import { type Bench, chatOf, setup, tenant } from './harness.ts'
 
 const COMPANY = '5511900000001'
 const CAROL = '5511910000001'
+const DAVE = '5511910000002'
 
 async function inboundTexts(bench: Bench, instance: InstanceId): Promise<(string | null)[]> {
   const { items } = await bench.journal.list({ instance, after: 0, limit: 500, maxBytes: MIB })
@@ -69,6 +70,43 @@ test('the contact sees "typing…" and the read receipt, and the journal knows w
   )
   assert.ok(carol.receipts.some(({ type }) => type === 'read'))
   assert.equal((await bench.pool.unread(instance, chatOf(CAROL))).messages.length, 0)
+  await bench.simulator.assertClean()
+})
+
+test('of two chats that overlap, what took its key for the own phone first leaves first', async (t) => {
+  const held = Promise.withResolvers<void>()
+  // bounded by: the two contacts
+  const watched = new Map<string, () => void | Promise<void>>()
+  const bench = await setup(t, {
+    onWrite: async (params) => {
+      for (const [address, seen] of watched) if (params.includes(address)) await seen()
+    },
+  })
+  const { instance } = await bench.pair(COMPANY)
+  const addresses = []
+  for (const number of [CAROL, DAVE]) {
+    const { lid } = bench.simulator.addContact(number, { name: number })
+    addresses.push(`${lid.split('@')[0]}_1.0`)
+    await bench.send(instance, chatOf(number), 'so that there is a session')
+  }
+  const [carols = '', daves = ''] = addresses
+  const firstEncrypted = Promise.withResolvers<void>()
+  const secondEncrypted = Promise.withResolvers<void>()
+  watched.set(carols, () => {
+    firstEncrypted.resolve()
+    return held.promise
+  })
+  watched.set(daves, secondEncrypted.resolve)
+
+  const first = bench.send(instance, chatOf(CAROL), 'encrypted first, and held back before it leaves')
+  await firstEncrypted.promise
+  const second = bench.send(instance, chatOf(DAVE), 'encrypted second')
+  await secondEncrypted.promise
+  // What the second could do without waiting for the first, it has done when a later write is through.
+  await bench.database.write([{ sql: 'DELETE FROM "InboundMessage" WHERE instance = ?', params: ['none'] }])
+  for (let turn = 0; turn < 20; turn++) await new Promise((resolve) => setImmediate(resolve))
+  held.resolve()
+  await Promise.all([first, second])
   await bench.simulator.assertClean()
 })
 

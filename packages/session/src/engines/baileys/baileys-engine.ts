@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import {
+  areJidsSameUser,
   type AuthenticationCreds,
   type BinaryNode,
   type BoundedSocket,
@@ -32,7 +33,8 @@ import { readReceipt } from './receipts.ts'
 import { EVENT_BUFFER } from '../../memory.ts'
 import { SignalKeys } from './signal-keys.ts'
 import { gateStanzas } from './stanza-gate.ts'
-import { mendTransactions } from './transactions.ts'
+import { type SendTurn, SendTurns } from './send-turns.ts'
+import { leaveInTurn, mendTransactions } from './transactions.ts'
 
 /** Baileys' own: the first code lives 60 s, the others 20 s. */
 const FIRST_QR_MS: number = 60 * SECOND
@@ -115,8 +117,9 @@ class BaileysConnection implements EngineConnection {
   readonly #acks = new Map<string, AckWaiter>()
   readonly #journalled: BoundedCache<true>
   readonly #devices: DeviceLists | undefined
-  /** The chat whose message is being sent. */
-  readonly #sendingTo = new AsyncLocalStorage<ChatId>()
+  /** The message that is being sent: its chat, and its place among the others. */
+  readonly #sending = new AsyncLocalStorage<{ readonly chat: ChatId; readonly turn: SendTurn }>()
+  readonly #turns = new SendTurns()
   /** Credentials are saved one after another; a new connection must find the last of them. */
   #saving: Promise<void> = Promise.resolve()
   #qrCount = 0
@@ -170,6 +173,10 @@ class BaileysConnection implements EngineConnection {
           transactions: auth.keys as SignalKeyStoreWithTransaction,
           keys: this.#keys,
           journal: (ciphertext, plaintext) => this.#journal(ciphertext, plaintext),
+          onEncrypt: (jid) => {
+            const turn = this.#sending.getStore()?.turn
+            return turn !== undefined && this.#isOwn(jid) ? () => turn.take() : undefined
+          },
         }),
       cacheOwner: options.cacheOwner,
       cacheLimits: options.cacheLimits,
@@ -179,9 +186,10 @@ class BaileysConnection implements EngineConnection {
     // Our lanes keep the order inside a chat and the guarded repository keeps ratchets apart, so the chats of an account
     // need not wait for each other: waits for the disk overlap and share commits.
     mendTransactions(this.#socket.authState.keys, (key) => {
-      const chat = this.#sendingTo.getStore()
+      const chat = this.#sending.getStore()?.chat
       return chat !== undefined && key === options.creds.me?.id ? `${key} ${chat}` : key
     })
+    leaveInTurn(this.#socket.authState.keys, () => this.#sending.getStore()?.turn)
     gateStanzas(this.#socket, this.#clock, {
       message: (stanza) => this.#admitMessage(stanza),
       receipt: (stanza) => this.#admitReceipt(stanza),
@@ -229,9 +237,10 @@ class BaileysConnection implements EngineConnection {
     })
     const waiter: AckWaiter = { resolve, reject }
     this.#acks.set(message.waMessageId, waiter)
+    const turn = this.#turns.begin()
     try {
       // The deadline holds for the send, too: a lock that is never given back inside Baileys looks like this.
-      await Promise.race([this.#relay(message), acked])
+      await Promise.race([this.#relay(message, turn), acked])
       // A tight row of sends would starve the process: Baileys' send path yields no macrotask of its own.
       await new Promise((yielded) => setImmediate(yielded))
       const stanza = await acked
@@ -244,18 +253,27 @@ class BaileysConnection implements EngineConnection {
       return { ackedAt: this.#clock.now() }
     } finally {
       timer.cancel()
+      // Of a send that hangs, nobody waits for longer than its deadline.
+      turn.end()
       if (this.#acks.get(message.waMessageId) === waiter) this.#acks.delete(message.waMessageId)
     }
   }
 
-  async #relay({ chat, content, waMessageId }: EngineMessage): Promise<void> {
+  async #relay({ chat, content, waMessageId }: EngineMessage, turn: SendTurn): Promise<void> {
     try {
-      await this.#sendingTo.run(chat, () =>
+      await this.#sending.run({ chat, turn }, () =>
         this.#socket.relayMessage(chat, toWhatsApp(content), { messageId: waMessageId }),
       )
     } catch (error) {
       throw this.#sendError(error)
+    } finally {
+      turn.end()
     }
+  }
+
+  #isOwn(jid: string): boolean {
+    const { id, lid } = this.#options.creds.me ?? {}
+    return areJidsSameUser(jid, id) || areJidsSameUser(jid, lid)
   }
 
   async markRead(

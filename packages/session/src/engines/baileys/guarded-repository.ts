@@ -27,6 +27,8 @@ export interface GuardOptions {
   readonly keys: SignalKeys
   /** What must be committed together with the session that opened this ciphertext. */
   readonly journal: (ciphertext: Uint8Array, plaintext: Uint8Array) => Promise<readonly Statement[]>
+  /** Asked for each message to one address, in the context of its send: what to call when its key is made. */
+  readonly onEncrypt: (jid: string) => (() => void) | undefined
 }
 
 type Together = (statements: readonly Statement[]) => void
@@ -40,7 +42,7 @@ type Together = (statements: readonly Statement[]) => void
  *   it.
  */
 export function guardRepository(options: GuardOptions): SignalRepositoryWithLIDStore {
-  const { repository, transactions, keys, journal, scope } = options
+  const { repository, transactions, keys, journal, scope, onEncrypt } = options
   // Outside of any transaction of the caller: each step below commits its own.
   const outside = AsyncLocalStorage.snapshot()
 
@@ -80,7 +82,13 @@ export function guardRepository(options: GuardOptions): SignalRepositoryWithLIDS
 
   return {
     ...repository,
-    encryptMessage: (args) => atAddress(args.jid, (jid) => repository.encryptMessage({ ...args, jid })),
+    encryptMessage: (args) => {
+      const encrypting = onEncrypt(args.jid)
+      return atAddress(args.jid, (jid) => {
+        encrypting?.()
+        return repository.encryptMessage({ ...args, jid })
+      })
+    },
     decryptMessage: (args) =>
       atAddress(args.jid, (jid, together) =>
         journalled(jid, args.ciphertext, together, () => {

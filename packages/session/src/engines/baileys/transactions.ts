@@ -1,5 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import type { SignalKeyStoreWithTransaction } from '@eclusa/baileys'
+import type { SendTurn } from './send-turns.ts'
 
 /**
  * Mends two things about Baileys' key transactions, which find their context through the async context:
@@ -28,5 +29,18 @@ export function mendTransactions(keys: SignalKeyStoreWithTransaction, lockOf: (k
     }
     if (scope.getStore()?.over === false) return transaction(work, key)
     return leftOver() ? outside(begin) : begin()
+  }
+}
+
+/**
+ * Lets a send wait for its turn at its last step before the frame is written: when it has read its trusted-contact
+ * token. From there to the frame Baileys waits for nothing.
+ */
+export function leaveInTurn(keys: SignalKeyStoreWithTransaction, turnOf: () => SendTurn | undefined): void {
+  const get = keys.get.bind(keys)
+  keys.get = async (type, ids) => {
+    const values = await get(type, ids)
+    if (type === 'tctoken') await turnOf()?.come()
+    return values
   }
 }
