@@ -2,14 +2,15 @@ import assert from 'node:assert/strict'
 import { globSync, readFileSync } from 'node:fs'
 import { test } from 'node:test'
 
-/** Who may import whom (design: kernel ← storage ← {queue, contacts, session} ← gateway; neighbours never import one another). */
+/** Who may import whom (design: kernel ← storage ← {queue, contacts, flows, session} ← gateway; neighbours never import one another). */
 const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   'packages/kernel': [],
   'packages/bounded-cache': [],
   'packages/baileys': ['@eclusa/bounded-cache', 'baileys'],
   'packages/storage': ['@eclusa/kernel'],
   'packages/queue': ['@eclusa/kernel', '@eclusa/storage'],
-  'packages/contacts': ['@eclusa/kernel', '@eclusa/storage'],
+  'packages/contacts': ['@eclusa/kernel', '@eclusa/storage', '@eclusa/bounded-cache'],
+  'packages/flows': ['@eclusa/kernel', '@eclusa/storage'],
   'packages/session': ['@eclusa/kernel', '@eclusa/storage', '@eclusa/bounded-cache', '@eclusa/baileys'],
   'packages/simulator': ['@eclusa/kernel', 'baileys'],
   'apps/gateway': [
@@ -17,6 +18,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
     '@eclusa/storage',
     '@eclusa/queue',
     '@eclusa/contacts',
+    '@eclusa/flows',
     '@eclusa/session',
     '@eclusa/bounded-cache',
   ],

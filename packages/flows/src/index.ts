@@ -1,0 +1,1 @@
+export type { Conversation, ConversationId, ConversationState, OperatorId, SectorId } from './conversation.ts'
