@@ -181,6 +181,11 @@ function figures(run: SoakRun, inbound: ArrivalCounts): Record<string, unknown> 
             highest: megabytes(Math.max(...live.map(({ accounted }) => accounted?.cacheBytes ?? 0))),
             budget: megabytes(live[0]?.accounted?.cacheBudgetBytes ?? 0),
           },
+          // Where a leak would show first: what lives besides the caches, whose bytes have their own bound.
+          outsideCachesGrowth: round(
+            growthOf(live, (sample) => liveBytes(sample) - (sample.accounted?.cacheBytes ?? 0)).ratio,
+            3,
+          ),
         }
       : {}),
     storms: run.storms,

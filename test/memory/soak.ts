@@ -196,7 +196,10 @@ function isDue(done: number, already: number, count: number): boolean {
  * The claim of a soak: after a warm-up of a fifth, what lives no longer grows. `ratio` is the median of the last
  * quarter of what follows over that of its second quarter.
  */
-export function growthOf(live: readonly LiveSample[]): {
+export function growthOf(
+  live: readonly LiveSample[],
+  bytesOf: (sample: LiveSample) => number = ({ heapBytes, externalBytes }) => heapBytes + externalBytes,
+): {
   readonly secondQuarterBytes: number
   readonly lastQuarterBytes: number
   readonly ratio: number
@@ -206,8 +209,7 @@ export function growthOf(live: readonly LiveSample[]): {
   const spanMs = (warm.at(-1)?.atMs ?? 0) - from
   const quarter = (n: number): readonly LiveSample[] =>
     warm.filter(({ atMs }) => atMs - from >= (spanMs * n) / 4 && atMs - from <= (spanMs * (n + 1)) / 4)
-  const bytes = (samples: readonly LiveSample[]): number =>
-    median(samples.map(({ heapBytes, externalBytes }) => heapBytes + externalBytes))
+  const bytes = (samples: readonly LiveSample[]): number => median(samples.map(bytesOf))
   const secondQuarterBytes = bytes(quarter(1))
   const lastQuarterBytes = bytes(quarter(3))
   return { secondQuarterBytes, lastQuarterBytes, ratio: lastQuarterBytes / secondQuarterBytes }

@@ -43,8 +43,9 @@ export function countOf(contact: number, direction: Step['direction'], sizes: Tr
 }
 
 /**
- * Every message in the order in which it is sent. New contacts appear at an even rate until the end, half of them
- * writing first, half being written to; the same sizes give the same plan.
+ * Every message in the order in which it is sent. New contacts appear until the end, half of them writing first, half
+ * being written to, and at any time about as many different people talk: a load that does not grow itself, so that
+ * what grows under it is the process. The same sizes give the same plan.
  */
 export function planTraffic(sizes: TrafficSizes): readonly Step[] {
   const random = seededRandom(2)
@@ -60,14 +61,13 @@ export function planTraffic(sizes: TrafficSizes): readonly Step[] {
       place <= Math.max(countOf(contact, 'in', sizes), countOf(contact, 'out', sizes));
       place++
     ) {
-      if (place > 1) {
-        const lag = random() < WARM_SHARE ? random() * WARM_WITHIN : random()
-        visitAt += (1 - visitAt) * lag
-      }
+      if (place > 1) visitAt += random() < WARM_SHARE ? random() * WARM_WITHIN : random()
       for (const direction of ['in', 'out'] as const) {
         if (place > countOf(contact, direction, sizes)) continue
         const answers = (direction === 'out') !== instanceBegins
-        at[steps.length] = visitAt + (answers ? ANSWER_WITHIN : 0)
+        // Round a circle: what would come after the end comes before the beginning, so that the last hour is as
+        // busy, and with as many different people, as the first.
+        at[steps.length] = (visitAt + (answers ? ANSWER_WITHIN : 0)) % 1
         steps.push({ contact, direction, place })
       }
     }
