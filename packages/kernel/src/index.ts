@@ -1,3 +1,4 @@
+export * from './business-hours.ts'
 export * from './clock.ts'
 export * from './errors.ts'
 export * from './events.ts'
