@@ -1,5 +1,6 @@
 import { EclusaError } from '@eclusa/kernel'
 import { gatewayErrors } from './errors.ts'
+import { parseAllowList } from './guarded-http/allow-list.ts'
 import { parseSize, type Size } from './memory/ceiling.ts'
 import { parseWeights } from './memory/tenant-weights.ts'
 
@@ -111,6 +112,12 @@ const configTable = {
     kind: 'text',
     default: 'wss://web.whatsapp.com/ws/chat',
     doc: 'Where sessions connect. A `ws://` address of this machine is a simulator; anything else must be `wss://`.',
+  },
+  outgoingAllow: {
+    env: 'ECLUSA_OUTGOING_ALLOW',
+    kind: 'text',
+    default: '',
+    doc: 'Servers that flows may call although they are not on the public internet, speak plain HTTP or listen on an unusual port: `crm.intranet,10.20.0.0/16,orders.example:9443`. Everything public on ports 443, 8443 and 80 over https needs no entry; servers of cloud metadata are never called.',
   },
   maxInstances: {
     env: 'ECLUSA_MAX_INSTANCES',
@@ -623,6 +630,8 @@ function brokenRelations(config: Config): string[] {
     // Not the value: it may hold a password.
     faults.push('ECLUSA_DATABASE_URL must look like postgres://user:password@host:5432/database')
   }
+  const allowed = parseAllowList(config.outgoingAllow)
+  if ('fault' in allowed) faults.push(`ECLUSA_OUTGOING_ALLOW ${allowed.fault}`)
   if (config.demo === 'on' && config.whatsappUrl !== WHATSAPP_URL) {
     faults.push(
       'ECLUSA_DEMO=on brings its own simulator: leave out ECLUSA_WHATSAPP_URL, or set ECLUSA_DEMO=off',

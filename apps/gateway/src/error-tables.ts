@@ -2,11 +2,13 @@ import { type ErrorKind, kernelErrors } from '@eclusa/kernel'
 import { careErrors, queueErrors } from '@eclusa/queue'
 import { sessionErrors } from '@eclusa/session'
 import { storageErrors } from '@eclusa/storage'
+import { httpErrors } from './guarded-http/errors.ts'
 import { gatewayErrors, messageErrors } from './errors.ts'
 
 /** Every error a caller can meet, by the package it comes from: the text of docs/errors.md. */
 const tables: readonly (readonly [title: string, kinds: readonly ErrorKind[]])[] = [
   ['Gateway', Object.values<ErrorKind>({ ...gatewayErrors, ...messageErrors })],
+  ['Calls to other servers', Object.values<ErrorKind>(httpErrors)],
   ['Queue', Object.values<ErrorKind>({ ...queueErrors, ...careErrors })],
   ['Session', Object.values<ErrorKind>(sessionErrors)],
   ['Storage', Object.values<ErrorKind>(storageErrors)],

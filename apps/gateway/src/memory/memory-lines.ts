@@ -3,6 +3,7 @@ import { defaultDispatcherLimits, type DispatcherLimits, MAX_BATCH, queueMemory 
 import { MAX_HISTORY_BYTES, sessionMemory } from '@eclusa/session/memory'
 import { DEFAULT_PAGE_CACHE_BYTES, storageMemory } from '@eclusa/storage'
 import type { Config } from '../config.ts'
+import { guardedMemory } from '../guarded-http/memory.ts'
 import { defaultHttpLimits, type HttpLimits, ONE_MORE_BYTES, PAGE_BYTES } from '../http/limits.ts'
 import { httpMemory } from '../http/memory.ts'
 import { MAX_KEYS } from '../keys/limits.ts'
@@ -79,6 +80,7 @@ export function memoryLines(config: Config, limits: GatewayLimits): readonly Mem
     ...queueMemory(queue),
     ...sessionMemory({ maxStarting, maxHistoryBytes }),
     ...httpMemory(http, config.eventsMaxStreams),
+    ...guardedMemory(),
   ]
 }
 
