@@ -2,13 +2,13 @@ import { Agent, get } from 'node:http'
 import path from 'node:path'
 import { chatOfNumber, makeInstanceId, makeMessageId, makeWaMessageId } from '@eclusa/kernel'
 import { until } from '@eclusa/kernel/test-kit'
-import { defaultPacing } from '@eclusa/queue'
+import { defaultCare, defaultPacing } from '@eclusa/queue'
 import { LiveMessage, LiveMessages } from '../packages/queue/src/live-messages.ts'
-import type { PacingSettingStore } from '../packages/queue/src/pacing-setting-store.ts'
-import { PacingSettings } from '../packages/queue/src/pacing-settings.ts'
 import type { PauseStore } from '../packages/queue/src/pause-store.ts'
 import { Pauses } from '../packages/queue/src/pauses.ts'
 import { Rates } from '../packages/queue/src/rates.ts'
+import type { SettingStore } from '../packages/queue/src/setting-store.ts'
+import { Settings } from '../packages/queue/src/settings.ts'
 import { exatron, startQueue } from '../packages/queue/test/harness.ts'
 import { GatewayProcess } from '../test/harness.ts'
 import type { Probe } from './memory-probe.ts'
@@ -17,7 +17,7 @@ import { BenchScope, report, round } from './report.ts'
 /*
  * The figures of the memory table that can be measured by themselves: what an idle gateway takes under V8's own limits and
  * under those of the plan, and bytes of one chat in the window, one lane, one message that awaits receipts, one rate, pause
- * and pacing setting, one idle HTTP connection. Heap after a forced collection; RSS as the system counts it.
+ * and setting, one idle HTTP connection. Heap after a forced collection; RSS as the system counts it.
  */
 
 const CHATS = 5000
@@ -47,7 +47,8 @@ try {
       liveMessage: bytesOfLiveMessages(),
       rate: bytesOfRates(),
       pause: await bytesOfPauses(),
-      pacingSetting: await bytesOfSettings(),
+      pacingSetting: await bytesOfSettings(defaultPacing),
+      limitSetting: await bytesOfSettings(defaultCare),
     },
   })
 } finally {
@@ -176,10 +177,12 @@ async function bytesOfPauses(): Promise<number> {
 }
 
 /** All fields set, none of them to a whole number. */
-async function bytesOfSettings(): Promise<number> {
-  const store = { list: async () => [], put: async () => {} } as unknown as PacingSettingStore
-  const settings = await PacingSettings.open(store, () => defaultPacing)
-  const plain = JSON.stringify(defaultPacing).replaceAll(/(\d+)(?=[,}])/g, '$1.5')
+async function bytesOfSettings<Options extends { readonly enabled: boolean }>(
+  options: Options,
+): Promise<number> {
+  const store = { list: async () => [], put: async () => {} } as unknown as SettingStore<Options>
+  const settings = await Settings.open({ store, defaultOf: () => options, check: () => {} })
+  const plain = JSON.stringify(options).replaceAll(/(\d+)(?=[,}])/g, '$1.5')
   const before = heapBytes()
   for (let index = 0; index < SETTINGS; index++)
     await settings.put({ tenant: exatron, instance: makeInstanceId(), options: JSON.parse(plain) })

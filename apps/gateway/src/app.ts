@@ -487,6 +487,7 @@ function careOf(config: Config, isSimulated: boolean): CareOptions {
     instance: { everyMs: config.limitsInstanceEveryMs, burst: config.limitsInstanceBurst },
     maxNewContactsPerDay: config.limitsNewContactsPerDay,
     quiet: { from: config.limitsQuietFromHour * 60, to: config.limitsQuietToHour * 60 },
+    zone: config.limitsZone,
   }
 }
 

@@ -1,4 +1,4 @@
-import { EclusaError } from '@eclusa/kernel'
+import { EclusaError, parseZone } from '@eclusa/kernel'
 import { gatewayErrors } from './errors.ts'
 import { parseAllowList } from './guarded-http/allow-list.ts'
 import { parseSize, type Size } from './memory/ceiling.ts'
@@ -328,6 +328,12 @@ const configTable = {
     max: 23,
     doc: 'Until this hour; the same as the other one: never.',
   },
+  limitsZone: {
+    env: 'ECLUSA_LIMITS_ZONE',
+    kind: 'text',
+    default: 'America/Sao_Paulo',
+    doc: 'Time zone of contacts whose number does not tell, for the quiet hours.',
+  },
   queueExpireAfterMs: {
     env: 'ECLUSA_QUEUE_EXPIRE_AFTER_MS',
     kind: 'integer',
@@ -618,6 +624,11 @@ function brokenRelations(config: Config): string[] {
     faults.push(
       'ECLUSA_LIMITS=off is refused when NODE_ENV is production: leave it out, or set ECLUSA_LIMITS_FORCE=on',
     )
+  }
+  try {
+    parseZone(config.limitsZone, 'ECLUSA_LIMITS_ZONE')
+  } catch (error) {
+    faults.push((error as EclusaError).message)
   }
   const url = URL.parse(config.whatsappUrl)
   if (url === null || (url.protocol !== 'wss:' && !isSimulatorUrl(config.whatsappUrl))) {

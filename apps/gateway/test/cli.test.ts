@@ -32,7 +32,7 @@ function eclusa(args: readonly string[], env: Record<string, string> = {}): Prom
 test('help names every command and how to begin; each command has its own', async () => {
   const { code, out } = await eclusa(['--help'])
   assert.equal(code, 0)
-  for (const command of ['start', 'pair', 'send', 'status', 'queue', 'simulator'])
+  for (const command of ['start', 'pair', 'send', 'status', 'queue', 'pacing', 'limits', 'simulator'])
     assert.match(out, new RegExp(`^ {2}${command} `, 'm'))
   assert.match(out, /To begin with:/)
   for (const command of ['pair', 'send', 'status']) {
@@ -162,4 +162,25 @@ test('the queue is looked at and changed from the command line, in words and in 
   assert.match((await queue('retry', message)).err, /QUEUE_NOT_FAILED/)
   assert.equal((await queue('retry-failed', id)).out, '0 wait again\n')
   assert.match((await queue('pause')).err, /Name an instance, or a tenant/)
+})
+
+test('pacing and limits are shown, changed field by field, and reset from the command line', async (t) => {
+  const gateway = await startGateway(t, { ECLUSA_LIMITS: 'on' })
+  const id = await newInstance(gateway)
+  const run = (...args: string[]): Promise<Run> =>
+    eclusa([...args, '--url', gateway.app.url], { ECLUSA_API_KEY: KEY })
+  assert.equal((await run('limits', 'set', '--tenant', 'acme', 'maxNewContactsPerDay=9')).code, 0)
+  await run('limits', 'set', id, 'conversation=2000/3')
+  const set = await run('limits', 'set', id, 'quietHours=21:00-07:30', 'zone=America/Manaus')
+  assert.match(set.out, /^maxNewContactsPerDay: 9$/m)
+  assert.match(set.out, /^conversation: 2000\/3 {2}\(its own\)$/m)
+  assert.match(set.out, /^quietHours: 21:00-07:30 {2}\(its own\)$/m)
+  assert.match((await run('limits', 'set', id, 'cold=fast')).err, /^eclusa: cold /)
+  assert.match((await run('limits', 'set', id, 'cold')).err, /is not a field with a value/)
+  assert.match((await run('limits', 'show')).err, /Name an instance, or a tenant/)
+  assert.doesNotMatch((await run('limits', 'reset', id)).out, /its own/)
+  const pacing = await run('pacing', 'set', '--tenant', 'acme', 'thinkingMs=10-20', 'enabled=false', '--json')
+  assert.deepEqual(JSON.parse(pacing.out), { thinkingMs: { min: 10, max: 20 }, enabled: false })
+  assert.equal((await run('pacing', 'show', '--tenant', 'acme')).out, 'enabled: false\nthinkingMs: 10-20\n')
+  assert.equal((await run('pacing', 'reset', '--tenant', 'acme')).out, 'nothing of its own\n')
 })

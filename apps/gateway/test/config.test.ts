@@ -55,6 +55,10 @@ test('a session stops waiting for an acknowledgement before the dispatcher gives
   assert.ok(sessionAckTimeoutMs + 20_000 <= SEND_DEADLINE_MS)
 })
 
+test('a time zone is one that the clock knows', () => {
+  assert.match(faultsOf({ ECLUSA_LIMITS_ZONE: 'Mars/Olympus' }), /ECLUSA_LIMITS_ZONE must be the name of/)
+})
+
 test('an empty variable is one that is not set', () => {
   assert.equal(loadConfig({ ECLUSA_HTTP_PORT: '', ECLUSA_API_KEY: '' }).httpPort, 8080)
 })

@@ -163,6 +163,44 @@ test('pacing of a tenant and of an instance counts at once, field by field, and 
   assert.deepEqual((await gateway.call('GET', '/v1/tenants/acme/pacing')).body, {})
 })
 
+test('limits of a tenant and of an instance count at once, field by field, and outlive a restart', async (t) => {
+  const gateway = await startGateway(t, { ECLUSA_LIMITS: 'on' })
+  const id = await newInstance(gateway)
+  const path = `/v1/instances/${id}/limits`
+  const tenant = '/v1/tenants/acme/limits'
+  const quietHours = { from: '22:30', to: '06:05' }
+  const ofTenant = { maxNewContactsPerDay: 9, conversation: { everyMs: 1, burst: 2 } }
+  assert.deepEqual((await gateway.call('PUT', tenant, ofTenant)).body, ofTenant)
+  const own = { quietHours, maxNewContactsPerDay: 7, zone: 'Europe/Lisbon' }
+  const answer = await gateway.call('PUT', path, own)
+  assert.equal(answer.status, 200, answer.text)
+  await gateway.restart()
+  const { body } = await gateway.call('GET', path)
+  assert.deepEqual(body['own'], own)
+  assert.deepEqual(body['effective'], {
+    enabled: true,
+    cold: { everyMs: 6000, burst: 1 },
+    instance: { everyMs: 1000, burst: 30 },
+    conversation: ofTenant.conversation,
+    ...own,
+  })
+  for (const [wrong, field] of [
+    [{ quietHours: { from: '24:00', to: '06:00' } }, 'quietHours.from'],
+    [{ cold: { everyMs: -1, burst: 1 } }, 'cold.everyMs'],
+    [{ instance: { everyMs: 1, burst: 0 } }, 'instance.burst'],
+    [{ maxNewContactsPerDay: 1.5 }, 'maxNewContactsPerDay'],
+    [{ zone: 'Mars/Olympus' }, 'zone'],
+    [{ quiet: 1 }, 'quiet'],
+  ] as const) {
+    const bad = await gateway.call('PUT', path, wrong)
+    assert.deepEqual([bad.status, bad.body['field']], [400, field])
+  }
+  await gateway.call('DELETE', path)
+  assert.deepEqual((await gateway.call('GET', path)).body['own'], {})
+  await gateway.call('DELETE', tenant)
+  assert.deepEqual((await gateway.call('GET', tenant)).body, {})
+})
+
 test('a proactive message needs a consent in the ledger; the ledger is listed, and says what counts', async (t) => {
   const gateway = await startGateway(t)
   const id = await newInstance(gateway)

@@ -1,8 +1,10 @@
 import type { ChatId, Clock, InstanceId, Logger, TenantId, TypedEmitter } from '@eclusa/kernel'
 import {
+  CARE_HOLDS,
   type CareOptions,
   type CareVerdict,
   type ChatStanding,
+  COLD_HOLDS,
   type ColdFacts,
   coldPauseMs,
   type HoldReason,
@@ -33,10 +35,6 @@ export type Passage =
   | { readonly kind: 'refuse'; readonly failure: OutboundFailure }
   /** Earlier messages of the chat took their places: the head is another one now. */
   | { readonly kind: 'again' }
-
-/** What keeps everything of a chat back, and what keeps a proactive message back. */
-const COLD_HOLDS: readonly HoldReason[] = ['COLD_PAUSED', 'NEW_CONTACT_BUDGET']
-const ALL_HOLDS: readonly HoldReason[] = [...COLD_HOLDS, 'QUIET_HOURS', 'UNANSWERED']
 
 const NOTHING_COLD: ColdFacts = { pausedUntil: null, startedCount: 0, firstStartedAt: null, contact: null }
 
@@ -117,7 +115,7 @@ export class CareGate {
     const verdict = judgeCare({ now, options, purpose, standing, cold: facts })
     if (verdict.kind !== 'go') return passageOf(verdict)
     // Earlier ones that were held for what is over must not be overtaken.
-    const over = purpose === 'proactive' ? ALL_HOLDS : COLD_HOLDS
+    const over = purpose === 'proactive' ? CARE_HOLDS : COLD_HOLDS
     if ((await this.#holds.releaseChat(instance, chat, over)) > 0) return { kind: 'again' }
     const inConversation = isInConversation(standing, now)
     if (facts.contact === null && !inConversation) await this.#cold.start(instance, chat)
@@ -158,7 +156,7 @@ export class CareGate {
 
   /** Whatever care held back of the chat takes its place. How many. */
   release(instance: InstanceId, chat: ChatId): Promise<number> {
-    return this.#holds.releaseChat(instance, chat, ALL_HOLDS)
+    return this.#holds.releaseChat(instance, chat, CARE_HOLDS)
   }
 
   #inTurn<T>(instance: InstanceId, work: () => Promise<T>): Promise<T> {

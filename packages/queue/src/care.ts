@@ -1,4 +1,4 @@
-import { DAY, EclusaError, HOUR, MINUTE, SECOND } from '@eclusa/kernel'
+import { DAY, EclusaError, HOUR, MINUTE, parseZone, SECOND } from '@eclusa/kernel'
 import { careErrors, queueErrors } from './errors.ts'
 import type { Purpose } from './message.ts'
 
@@ -25,6 +25,8 @@ export interface CareOptions {
   readonly maxNewContactsPerDay: number
   /** Minutes of the day in the contact's zone, `from` included; from = to: none. For proactive messages. */
   readonly quiet: { readonly from: number; readonly to: number }
+  /** Of contacts whose number does not tell: IANA name (`America/Sao_Paulo`). */
+  readonly zone: string
 }
 
 export const defaultCare: CareOptions = {
@@ -34,13 +36,14 @@ export const defaultCare: CareOptions = {
   instance: { everyMs: SECOND, burst: 30 },
   maxNewContactsPerDay: 200,
   quiet: { from: 20 * 60, to: 8 * 60 },
+  zone: 'America/Sao_Paulo',
 }
 
 /** What is known of the person at the other end of a chat. */
 export interface ChatStanding {
   /** Epoch milliseconds of their last message; null when they never wrote. */
   readonly lastInboundAt: number | null
-  /** IANA name (`America/Sao_Paulo`) of where they are as far as known; null is taken for UTC. */
+  /** IANA name (`America/Sao_Paulo`) of where they are as far as known; null: as the options say. */
   readonly zone: string | null
   /** A consent to proactive messages is on record and in force. */
   readonly consent: boolean
@@ -60,6 +63,10 @@ export interface ColdFacts {
 }
 
 export type HoldReason = 'SCHEDULED' | 'COLD_PAUSED' | 'NEW_CONTACT_BUDGET' | 'QUIET_HOURS' | 'UNANSWERED'
+
+/** What keeps everything of a chat back, and with it what keeps a proactive message back. */
+export const COLD_HOLDS: readonly HoldReason[] = ['COLD_PAUSED', 'NEW_CONTACT_BUDGET']
+export const CARE_HOLDS: readonly HoldReason[] = [...COLD_HOLDS, 'QUIET_HOURS', 'UNANSWERED']
 
 export type CareVerdict =
   | { readonly kind: 'go' }
@@ -147,7 +154,7 @@ function judgeProactive(
     }
   }
   const isAwake = lastInboundAt !== null && lastInboundAt > now - AWAKE_MS
-  const quietUntil = isAwake ? null : quietEndOf(now, options.quiet, zone ?? 'UTC')
+  const quietUntil = isAwake ? null : quietEndOf(now, options.quiet, zone ?? options.zone)
   if (quietUntil !== null) {
     return { kind: 'hold', reason: 'QUIET_HOURS', until: quietUntil, wholeChat: false }
   }
@@ -184,6 +191,11 @@ export function checkCare(options: CareOptions): void {
     if (!Number.isInteger(minute) || minute < 0 || minute >= MINUTES_OF_DAY) {
       throw bad('quiet', 'must be minutes of a day, 0 to 1439')
     }
+  }
+  try {
+    parseZone(options.zone)
+  } catch {
+    throw bad('zone', 'must be the name of a time zone such as America/Sao_Paulo')
   }
 }
 

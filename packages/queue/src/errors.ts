@@ -70,7 +70,7 @@ export const queueErrors: Readonly<Record<QueueErrorName, ErrorKind>> = defineEr
     status: 409,
     retry: 'never',
     delivered: 'no',
-    message: 'As many tenants and instances have a pacing of their own as can have one: delete some',
+    message: 'As many tenants and instances have pacing or limits of their own as can have them: delete some',
   },
   BAD_CARE: { status: 400, retry: 'never', delivered: 'no', message: 'The limits are not valid' },
   BAD_CONTENT: { status: 400, retry: 'never', delivered: 'no', message: 'The content cannot be sent' },

@@ -1,5 +1,5 @@
-import type { ChatId, Clock, InstanceId } from '@eclusa/kernel'
-import type { Database } from '@eclusa/storage'
+import type { ChatId, Clock, InstanceId, TenantId } from '@eclusa/kernel'
+import type { Database, StatementResult } from '@eclusa/storage'
 import type { HoldReason } from './care.ts'
 import type { OutboundIdentity } from './message.ts'
 import { chatOf, HELD, IDENTITY, identityOf } from './outbound-store.ts'
@@ -54,10 +54,7 @@ export class HoldStore {
         params: [toSqlTime(now), now, limit],
       },
     ])
-    return (result?.rows ?? []).map((row) => ({
-      identity: identityOf(row),
-      priority: row['priority'] as number,
-    }))
+    return admittedOf(result)
   }
 
   /**
@@ -90,6 +87,33 @@ export class HoldStore {
     return (head?.changes ?? 0) > 0
   }
 
+  /** The next `limit` of a tenant, or of one instance, that are held for one of `reasons` take their places. */
+  async releaseSome(
+    tenant: TenantId,
+    instance: InstanceId | null,
+    reasons: readonly HoldReason[],
+    limit: number,
+  ): Promise<readonly Admitted[]> {
+    const marks = reasons.map(() => '?').join(', ')
+    const [result] = await this.#database.write([
+      {
+        sql: `update "MessageQueueItem" set priority = priority - ${HELD}, "heldBy" = null, "notBefore" = null,
+              "updatedAt" = ? where seq in (select seq from "MessageQueueItem" where ${IS_HELD} and tenant = ?
+                ${instance === null ? '' : 'and instance = ?'} and "heldBy" in (${marks})
+                order by "notBefore", seq limit ?) and ${IS_HELD}
+              returning ${IDENTITY}, priority`,
+        params: [
+          toSqlTime(this.#clock.now()),
+          tenant,
+          ...(instance === null ? [] : [instance]),
+          ...reasons,
+          limit,
+        ],
+      },
+    ])
+    return admittedOf(result)
+  }
+
   /** What care holds of a chat for one of `reasons` takes its place again. How many. */
   async releaseChat(instance: InstanceId, chat: ChatId, reasons: readonly HoldReason[]): Promise<number> {
     const marks = reasons.map(() => '?').join(', ')
@@ -112,4 +136,11 @@ export class HoldStore {
     )
     return result?.changes ?? 0
   }
+}
+
+function admittedOf(result: StatementResult | undefined): readonly Admitted[] {
+  return (result?.rows ?? []).map((row) => ({
+    identity: identityOf(row),
+    priority: row['priority'] as number,
+  }))
 }

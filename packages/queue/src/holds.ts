@@ -1,4 +1,14 @@
-import { type Clock, DAY, EclusaError, type Logger, SECOND, type Timer } from '@eclusa/kernel'
+import {
+  type Clock,
+  DAY,
+  EclusaError,
+  type InstanceId,
+  type Logger,
+  SECOND,
+  type TenantId,
+  type Timer,
+} from '@eclusa/kernel'
+import type { HoldReason } from './care.ts'
 import type { Hold, HoldStore } from './hold-store.ts'
 import type { OutboundIdentity } from './message.ts'
 import type { OutboxListener } from './outbox.ts'
@@ -60,6 +70,19 @@ export class Holds {
     const held = await this.#store.hold(message, how)
     if (held) this.dueAt(how.until)
     return held
+  }
+
+  /** Whatever is held of a tenant, or of one instance, for one of `reasons` takes its place. */
+  async release(
+    tenant: TenantId,
+    instance: InstanceId | null,
+    reasons: readonly HoldReason[],
+  ): Promise<void> {
+    for (;;) {
+      const released = await this.#store.releaseSome(tenant, instance, reasons, ADMIT_STEP)
+      for (const { identity, priority } of released) this.#admitted(identity, priority)
+      if (released.length < ADMIT_STEP || this.#stopped) return
+    }
   }
 
   #fire(): void {

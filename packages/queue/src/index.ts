@@ -41,9 +41,10 @@ export {
   type NewOutbound,
   Outbox,
 } from './outbox.ts'
-export { PacingSettings } from './pacing-settings.ts'
 export { checkPacing, countWords, defaultPacing, type PacingOptions, type Range } from './pacing.ts'
 export type { Receipt } from './receipts.ts'
+export type { Setting } from './setting-store.ts'
+export type { Settings } from './settings.ts'
 export { defaultSweepOptions, Sweep, type SweepOptions, type SweepResult } from './sweep.ts'
 export type { Pause } from './pause-store.ts'
 export type { Waiting, WaitReason } from './why.ts'

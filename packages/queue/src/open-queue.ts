@@ -1,6 +1,6 @@
 import type { Clock, InstanceId, Lifecycle, Logger, TenantId, TypedEmitter } from '@eclusa/kernel'
 import { type Database, type EventLog, loadMigrations, type Migration, type Sealer } from '@eclusa/storage'
-import { type CareOptions, checkCare, defaultCare } from './care.ts'
+import { CARE_HOLDS, type CareOptions, checkCare, defaultCare } from './care.ts'
 import { CareGate } from './care-gate.ts'
 import { ColdStore } from './cold-store.ts'
 import { QueueControl } from './control.ts'
@@ -19,12 +19,12 @@ import { LiveMessage, LiveMessages } from './live-messages.ts'
 import type { ChatContext, MessageSender, QueueEvents } from './message.ts'
 import { OutboundStore } from './outbound-store.ts'
 import { Outbox } from './outbox.ts'
-import { PacingSettings } from './pacing-settings.ts'
-import { PacingSettingStore } from './pacing-setting-store.ts'
 import { checkPacing, defaultPacing, type PacingOptions } from './pacing.ts'
 import { PauseStore } from './pause-store.ts'
 import { Pauses } from './pauses.ts'
 import { Receipts } from './receipts.ts'
+import { Settings } from './settings.ts'
+import { SettingStore } from './setting-store.ts'
 import { defaultSweepOptions, Sweep, type SweepOptions } from './sweep.ts'
 
 export const queueMigrations: readonly Migration[] = loadMigrations(
@@ -41,9 +41,9 @@ export interface QueueOptions {
   readonly emitter: TypedEmitter<QueueEvents>
   readonly sender: MessageSender
   readonly context: ChatContext
-  /** For everyone who has none of their own (`PacingSettings`), or by tenant and instance; asked for each message. */
+  /** For everyone who has none of their own (`Queue.pacing`), or by tenant and instance; asked for each message. */
   readonly pacing?: PacingOptions | ((tenant: TenantId, instance: InstanceId) => PacingOptions)
-  /** Rates, new contacts and quiet hours; as `pacing`. Default off: opt-outs and consent count nevertheless. */
+  /** Rates, new contacts and quiet hours; as `pacing` (`Queue.limits`). Default off: opt-outs and consent count nevertheless. */
   readonly care?: CareOptions | ((tenant: TenantId, instance: InstanceId) => CareOptions)
   /** In [0, 1). Default Math.random. */
   readonly random?: () => number
@@ -57,7 +57,8 @@ export interface QueueOptions {
 export interface Queue extends Lifecycle {
   readonly outbox: Outbox
   readonly control: QueueControl
-  readonly pacing: PacingSettings
+  readonly pacing: Settings<PacingOptions>
+  readonly limits: Settings<CareOptions>
   readonly dispatcher: Dispatcher
   readonly sweep: Sweep
 }
@@ -73,15 +74,33 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
   const { expireAfterMs = DEFAULT_EXPIRE_AFTER_MS } = options
   const care = options.care ?? { ...defaultCare, enabled: false }
   if (typeof care !== 'function') checkCare(care)
-  const careOf = typeof care === 'function' ? care : () => care
   const store = new OutboundStore({ database, sealer, eventLog, clock })
   const holdStore = new HoldStore({ database, clock })
   const cold = new ColdStore({ database, clock })
   const pauses = await Pauses.open(new PauseStore({ database, clock }))
-  const settings = await PacingSettings.open(
-    new PacingSettingStore({ database, clock }),
-    typeof pacing === 'function' ? pacing : () => pacing,
-  )
+  const pacings = await Settings.open({
+    store: new SettingStore<PacingOptions>({
+      database,
+      eventLog,
+      clock,
+      kind: { table: 'PacingSetting', changed: 'pacing.changed' },
+    }),
+    defaultOf: typeof pacing === 'function' ? pacing : () => pacing,
+    check: checkPacing,
+  })
+  const limitsOf = await Settings.open({
+    store: new SettingStore<CareOptions>({
+      database,
+      eventLog,
+      clock,
+      kind: { table: 'LimitSetting', changed: 'limits.changed' },
+    }),
+    defaultOf: typeof care === 'function' ? care : () => care,
+    check: checkCare,
+    // What the old limits held back is judged by the new ones.
+    changed: (tenant, instance) => holds.release(tenant, instance, CARE_HOLDS),
+  })
+  const careOf = (tenant: TenantId, instance: InstanceId): CareOptions => limitsOf.of(tenant, instance)
   const counts = new QueueCounts(emitter)
   const live = new LiveMessages()
   const limits = { ...defaultDispatcherLimits, ...options.limits }
@@ -115,7 +134,7 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
     log,
     emitter,
     random: options.random ?? Math.random,
-    pacingOf: (tenant, instance) => settings.of(tenant, instance),
+    pacingOf: (tenant, instance) => pacings.of(tenant, instance),
     careOf,
     limits,
     expireAfterMs,
@@ -141,7 +160,8 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
     forgetMore: async (instance) => {
       await cold.forget(instance)
       await pauses.forget(instance)
-      await settings.forget(instance)
+      await pacings.forget(instance)
+      await limitsOf.forget(instance)
     },
     lastSeq,
   })
@@ -170,7 +190,8 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
   return {
     outbox,
     control,
-    pacing: settings,
+    pacing: pacings,
+    limits: limitsOf,
     dispatcher,
     sweep,
     async start() {

@@ -11,7 +11,7 @@ import {
   quietEndOf,
 } from '../src/index.ts'
 import { Rates } from '../src/rates.ts'
-import { chatA, chatB, type Harness, noPacing, sessionError, startQueue } from './harness.ts'
+import { chatA, chatB, exatron, type Harness, noPacing, sessionError, startQueue } from './harness.ts'
 
 const SECOND = 1000
 const HOUR = 3_600_000
@@ -200,7 +200,7 @@ for (const [code, retry] of [
     await h.advance(20 * SECOND, SECOND)
     assert.deepEqual(h.sender.texts, ['cold', 'answer'])
     assert.deepEqual(await whyOf(h, other.id), [['COLD_PAUSED', until]])
-    const { coldPause } = await h.queue.control.instance('exatron' as never, h.instance)
+    const { coldPause } = await h.queue.control.instance(exatron, h.instance)
     assert.deepEqual(coldPause, { until, code, count: 1 })
     assert.deepEqual(
       h.events.filter((name) => name === 'cold_chats.paused'),
@@ -210,9 +210,54 @@ for (const [code, retry] of [
     await h.advance(HOUR, 60_000)
     await h.advance(10 * SECOND, SECOND)
     assert.deepEqual(h.sender.texts.slice(2).toSorted(), ['cold', 'other cold'])
-    assert.equal((await h.queue.control.instance('exatron' as never, h.instance)).coldPause, null)
+    assert.equal((await h.queue.control.instance(exatron, h.instance)).coldPause, null)
   })
 }
+
+test('an instance has its own limits before its tenant’s before everybody’s, at once for what they held, and over a crash', async (t) => {
+  const h = await careful(t, { maxNewContactsPerDay: 0 })
+  await h.enqueue('held')
+  await h.quiet()
+  assert.deepEqual(h.sender.texts, [])
+  await h.queue.limits.put({ tenant: exatron, instance: null, options: { maxNewContactsPerDay: 1 } })
+  await h.quiet()
+  assert.deepEqual(h.sender.texts, ['held'])
+  const own = { tenant: exatron, instance: h.instance, options: { quiet: { from: 0, to: 1439 } } }
+  await h.queue.limits.put(own)
+  await h.crash()
+  assert.equal(h.queue.limits.of(exatron, h.instance).maxNewContactsPerDay, 1)
+  h.sender.standings.set(chatOf(9), agreed)
+  const { id } = await h.enqueue('in a long night', { purpose: 'proactive', chat: chatOf(9) })
+  await h.quiet()
+  assert.equal((await whyOf(h, id))[0]?.[0], 'NEW_CONTACT_BUDGET')
+  await h.queue.limits.put({ ...own, options: { ...own.options, maxNewContactsPerDay: 9 } })
+  await h.quiet()
+  assert.equal((await whyOf(h, id))[0]?.[0], 'QUIET_HOURS')
+  await h.queue.limits.put({ ...own, options: { enabled: false } })
+  await h.quiet()
+  assert.deepEqual(h.sender.texts, ['held', 'in a long night'])
+  await assert.rejects(
+    h.queue.limits.put({ ...own, options: { zone: 'Mars/Olympus' } }),
+    (error: EclusaError) => error.code === 'QUEUE_BAD_CARE' && error.details['field'] === 'zone',
+  )
+  await h.queue.limits.delete(exatron, h.instance)
+  const told = (await h.eventLog.read({ after: 0, limit: 100 })).filter(
+    ({ type }) => type === 'limits.changed',
+  )
+  assert.deepEqual(
+    told.map(({ instance, payload }) => [
+      instance === null,
+      Object.keys((payload as { options: object }).options),
+    ]),
+    [
+      [true, ['maxNewContactsPerDay']],
+      [false, ['quiet']],
+      [false, ['quiet', 'maxNewContactsPerDay']],
+      [false, ['enabled']],
+      [false, []],
+    ],
+  )
+})
 
 testOnce('quiet hours end in the morning of the zone, also in the night in which its clocks change', () => {
   const quiet = { from: 20 * 60, to: 8 * 60 }
@@ -253,6 +298,7 @@ testOnce('limits that make no sense are refused, naming the field', () => {
     [{ instance: { everyMs: 1, burst: 0 } }, 'instance'],
     [{ maxNewContactsPerDay: -1 }, 'maxNewContactsPerDay'],
     [{ quiet: { from: 0, to: 1440 } }, 'quiet'],
+    [{ zone: 'Brazil' }, 'zone'],
   ] as const) {
     assert.throws(
       () => checkCare({ ...defaultCare, ...wrong }),

@@ -16,6 +16,7 @@ import {
   queueStats,
   queueWhy,
 } from './queue.ts'
+import { resetSettings, setSettings, type SettingsOf, showSettings } from './settings.ts'
 import { runSimulator } from './simulator.ts'
 import { start } from './start.ts'
 import { status } from './status.ts'
@@ -129,6 +130,11 @@ export function program(): Command {
 
   addQueue(root.command('queue').description('look at the queue, and change what waits in it'))
 
+  for (const kind of ['pacing', 'limits'] as const) {
+    const what = kind === 'pacing' ? 'how human sends look' : 'how much is sent to whom, and when'
+    addSettings(root.command(kind).description(`${what}, of a tenant or an instance`), kind)
+  }
+
   root
     .command('memory')
     .description('show how the memory ceiling is divided, and the worst case of everything that is held')
@@ -196,9 +202,7 @@ function addQueue(queue: Command): void {
           chat: string | undefined,
           flags: ClientFlags & { readonly tenant?: string },
         ) => {
-          if ((instance === undefined) === (flags.tenant === undefined)) {
-            throw new CliError('Name an instance, or a tenant with --tenant')
-          }
+          assertNamesOne(instance, flags.tenant)
           return queuePause(askedBy(flags), verb, {
             ...(flags.tenant === undefined ? {} : { tenant: flags.tenant }),
             ...(instance === undefined ? {} : { instance }),
@@ -206,6 +210,46 @@ function addQueue(queue: Command): void {
           })
         },
       )
+  }
+}
+
+function addSettings(command: Command, kind: SettingsOf['kind']): void {
+  const of = (instance: string | undefined, { tenant }: { readonly tenant?: string }): SettingsOf => {
+    assertNamesOne(instance, tenant)
+    return {
+      kind,
+      ...(tenant === undefined ? {} : { tenant }),
+      ...(instance === undefined ? {} : { instance }),
+    }
+  }
+  type Flags = ClientFlags & { readonly tenant?: string }
+  const tenantFlag = ['--tenant <tenant>', 'of this tenant, for all its instances'] as const
+  client(command.command('show').description('what counts for an instance, or what a tenant has of its own'))
+    .argument('[instance]')
+    .option(...tenantFlag)
+    .action((instance: string | undefined, flags: Flags) => showSettings(askedBy(flags), of(instance, flags)))
+  client(command.command('set').description('change fields; the others stay'))
+    .argument('<what...>', 'the instance, unless --tenant is given; then fields: field=value')
+    .option(...tenantFlag)
+    .addHelpText(
+      'after',
+      `\nValues: ${kind === 'pacing' ? 'thinkingMs=2000-8000 maxTypingMs=30000 enabled=false' : 'conversation=6000/5 (one each 6000 ms, 5 at once) maxNewContactsPerDay=50 quietHours=20:00-08:00'}`,
+    )
+    .action((what: readonly string[], flags: Flags) => {
+      const instance = flags.tenant === undefined ? what[0] : undefined
+      return setSettings(askedBy(flags), of(instance, flags), instance === undefined ? what : what.slice(1))
+    })
+  client(command.command('reset').description('as everybody’s again'))
+    .argument('[instance]')
+    .option(...tenantFlag)
+    .action((instance: string | undefined, flags: Flags) =>
+      resetSettings(askedBy(flags), of(instance, flags)),
+    )
+}
+
+function assertNamesOne(instance: string | undefined, tenant: string | undefined): void {
+  if ((instance === undefined) === (tenant === undefined)) {
+    throw new CliError('Name an instance, or a tenant with --tenant')
   }
 }
 

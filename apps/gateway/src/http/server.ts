@@ -33,6 +33,7 @@ import { eventRoutes } from './routes/events.ts'
 import { healthRoutes } from './routes/health.ts'
 import { inboundRoutes } from './routes/inbound.ts'
 import { instanceRoutes } from './routes/instances.ts'
+import { limitRoutes } from './routes/limits.ts'
 import { memoryRoutes } from './routes/memory.ts'
 import { messageRoutes } from './routes/messages.ts'
 import { pacingRoutes } from './routes/pacing.ts'
@@ -130,6 +131,7 @@ export async function buildHttp(ports: HttpPorts): Promise<HttpServer> {
       await v1.register(messageRoutes, ports)
       await v1.register(queueRoutes, ports)
       await v1.register(pacingRoutes, ports)
+      await v1.register(limitRoutes, ports)
       await v1.register(contactRoutes, ports)
       await v1.register(inboundRoutes, ports)
       await v1.register(eventRoutes, ports)
