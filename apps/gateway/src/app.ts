@@ -1,7 +1,14 @@
 import { mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { CacheBudget } from '@eclusa/bounded-cache'
-import { ContactLedger, contactMigrations } from '@eclusa/contacts'
+import {
+  addressesOf,
+  ContactCaches,
+  ContactDirectory,
+  ContactLedger,
+  contactMigrations,
+  ContactStore,
+} from '@eclusa/contacts'
 import {
   type ChatId,
   type Clock,
@@ -158,6 +165,25 @@ export async function startApp(options: AppOptions): Promise<App> {
     const tail = new EventTail({ eventLog: events, database, log })
     stops.add('the event tail', 0.1 * SECOND, async () => tail.stop())
 
+    const cacheShareOf = tenantShares(config, plan.cacheBytes)
+
+    // Who writes to us.
+    const contactCaches = new ContactCaches({
+      clock,
+      maxInstances: config.maxInstances,
+      ownerOf: (tenant) => caches.owner(tenant, cacheShareOf(tenant)),
+    })
+    const directory = new ContactDirectory({
+      store: new ContactStore({ database, sealer, events, clock }),
+      caches: contactCaches,
+      clock,
+      merged: async () => {},
+    })
+    if (database.dialect === 'postgres') {
+      const leave = await tail.follow((event) => directory.heard(event))
+      stops.add('listening to other nodes', 0.1 * SECOND, async () => leave())
+    }
+
     // Out: queue and sessions, joined by ports.
     const onError = (error: unknown): void => log.error({ err: error }, 'a listener failed')
     const queueEvents = new TypedEmitter<QueueEvents>({ onError })
@@ -185,18 +211,22 @@ export async function startApp(options: AppOptions): Promise<App> {
       },
       events: sessionEvents,
       cacheBudget: caches,
-      cacheShareOf: tenantShares(config, plan.cacheBytes),
+      cacheShareOf,
       clock,
       random,
       log,
     })
     const ledger = new ContactLedger({ database, clock })
     const standing: NonNullable<ChatContext['standing']> = async ({ tenant, instance, chat }) => {
-      const [lastInboundAt, said] = await Promise.all([
-        journal.lastInboundAt(instance, chat),
-        ledger.standing(tenant, chat),
+      const contact = await directory.at(tenant, chat, instance)
+      const [said, ...inbound] = await Promise.all([
+        ledger.standing(tenant, addressesOf(contact, chat)),
+        ...new Set([chat, ...(contact?.addresses ?? [])])
+          .values()
+          .map((one) => journal.lastInboundAt(instance, one)),
       ])
-      return { lastInboundAt, zone: zoneOf(chat), ...said }
+      const lastInboundAt = inbound.reduce((last, at) => ((at ?? 0) > (last ?? 0) ? at : last), null)
+      return { lastInboundAt, zone: contact?.zone ?? zoneOf(contact?.address ?? chat), ...said }
     }
     const queue = await openQueue({
       database,
@@ -350,6 +380,7 @@ export async function startApp(options: AppOptions): Promise<App> {
     const report = (): MemoryReport => memoryReport({ plan, governor, caches })
     const memoryLog = new MemoryLog({
       outbox,
+      contacts: () => contactCaches.counts(),
       memory: () => report().now,
       everyMs: config.memoryReportEveryMs,
       clock,
@@ -371,6 +402,7 @@ export async function startApp(options: AppOptions): Promise<App> {
       keys,
       instances,
       queue,
+      directory,
       ledger,
       standing,
       canonicalChat: (instance, chat) => sessions.canonicalChat(instance, chat),

@@ -1,3 +1,4 @@
+import { contactErrors } from '@eclusa/contacts'
 import { type ErrorKind, kernelErrors } from '@eclusa/kernel'
 import { careErrors, queueErrors } from '@eclusa/queue'
 import { sessionErrors } from '@eclusa/session'
@@ -10,6 +11,7 @@ const tables: readonly (readonly [title: string, kinds: readonly ErrorKind[]])[]
   ['Gateway', Object.values<ErrorKind>({ ...gatewayErrors, ...messageErrors })],
   ['Calls to other servers', Object.values<ErrorKind>(httpErrors)],
   ['Queue', Object.values<ErrorKind>({ ...queueErrors, ...careErrors })],
+  ['Contacts', Object.values<ErrorKind>(contactErrors)],
   ['Session', Object.values<ErrorKind>(sessionErrors)],
   ['Storage', Object.values<ErrorKind>(storageErrors)],
   ['Kernel', Object.values<ErrorKind>(kernelErrors)],

@@ -234,7 +234,7 @@ test('the flags for Node are the plan in MiB', () => {
 
 test('the contact cache has its line: 1,000 per instance for 30 min, charged to the budget', () => {
   const { lines } = planGateway(loadConfig({}), { bytes: 4 * GIB, source: 'machine' })
-  const [line] = lines.filter(({ name }) => name.includes('contacts (reserved'))
+  const [line] = lines.filter(({ name }) => name.includes('contacts that wrote lately'))
   assert.equal(line?.place, 'cache')
   assert.equal(line.maxCount, 1000)
   assert.match(line.boundedBy, /30 min, warning at 800/)

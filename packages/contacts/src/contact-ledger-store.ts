@@ -63,12 +63,18 @@ export class ContactLedger {
     )
   }
 
-  /** Asked for every message: one look into the index per kind. */
-  async standing(tenant: TenantId, contact: ChatId): Promise<ContactStanding> {
+  /** Of a person with these addresses, at most 64. Asked for every message: one look into the index per kind and address. */
+  async standing(tenant: TenantId, addresses: readonly ChatId[]): Promise<ContactStanding> {
+    // Few texts to prepare: lists of a length that is a power of two.
+    const padded = Array.from(
+      { length: 2 ** Math.ceil(Math.log2(addresses.length)) },
+      (_, nth) => addresses[nth] ?? '',
+    )
     const rows = await this.#database.read(
       `select kind, id, at, expires_at from "ContactLedger" where id in (
-         select max(id) from "ContactLedger" where tenant = ? and contact = ? group by kind)`,
-      [tenant, contact],
+         select max(id) from "ContactLedger" where tenant = ? and contact in (${padded.map(() => '?').join(', ')})
+         group by kind)`,
+      [tenant, ...padded],
     )
     const last = new Map(rows.map((row) => [row['kind'] as LedgerKind, row]))
     const idOf = (kind: LedgerKind): number => Number(last.get(kind)?.['id'] ?? 0)

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { chatOfNumber, parseTenantId } from '@eclusa/kernel'
+import { type ChatId, chatOfNumber, parseTenantId } from '@eclusa/kernel'
 import { ManualClock } from '@eclusa/kernel/test-kit'
 import { openTestDatabase, testEachDatabase as test } from '@eclusa/storage/test-kit'
 import { ContactLedger, contactMigrations, type LedgerKind } from '../src/index.ts'
@@ -26,7 +26,7 @@ test('the last word counts: opt-out ends a consent, a new consent or opt-in take
     await clock.tick(1000)
     const entry = { contact: ana, kind, channel: 'api', proof: null, recordedBy: 'key', expiresAt: null }
     await ledger.record(acme, [entry])
-    const { optedOutAt, consent } = await ledger.standing(acme, ana)
+    const { optedOutAt, consent } = await ledger.standing(acme, [ana])
     if (optedOutAt !== null) assert.equal(optedOutAt, clock.now())
     seen.push([optedOutAt !== null, consent])
   }
@@ -39,7 +39,7 @@ test('the last word counts: opt-out ends a consent, a new consent or opt-in take
     [true, false],
     [false, true],
   ])
-  assert.deepEqual(await ledger.standing(other, ana), { optedOutAt: null, consent: false })
+  assert.deepEqual(await ledger.standing(other, [ana]), { optedOutAt: null, consent: false })
   const all = await ledger.list(acme, { after: 0, limit: 100 })
   assert.deepEqual(
     all.map(({ kind }) => kind),
@@ -57,7 +57,20 @@ test('a consent ends at its time', async (t) => {
   const expiresAt = clock.now() + 1000
   const entry = { contact: ana, channel: 'form', proof: 'form 17', recordedBy: 'key', expiresAt }
   await ledger.record(acme, [{ ...entry, kind: 'consent' }])
-  assert.equal((await ledger.standing(acme, ana)).consent, true)
+  assert.equal((await ledger.standing(acme, [ana])).consent, true)
   await clock.tick(1000)
-  assert.equal((await ledger.standing(acme, ana)).consent, false)
+  assert.equal((await ledger.standing(acme, [ana])).consent, false)
+})
+
+test('what was said under any address of a person counts, the last word last', async (t) => {
+  const { database } = await openTestDatabase(t, contactMigrations)
+  const ledger = new ContactLedger({ database, clock: new ManualClock() })
+  const addresses = ['1@lid', '2@s.whatsapp.net', '3@s.whatsapp.net'] as ChatId[]
+  const say = (contact: ChatId, kind: LedgerKind): Promise<void> =>
+    ledger.record(acme, [{ contact, kind, channel: 'api', proof: null, recordedBy: 'key', expiresAt: null }])
+  await say(addresses[0]!, 'opt_out')
+  assert.notEqual((await ledger.standing(acme, addresses)).optedOutAt, null)
+  assert.equal((await ledger.standing(acme, addresses.slice(1))).optedOutAt, null)
+  await say(addresses[2]!, 'opt_in')
+  assert.equal((await ledger.standing(acme, addresses)).optedOutAt, null)
 })

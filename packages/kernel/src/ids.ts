@@ -8,6 +8,8 @@ export type TenantId = Brand<'TenantId'>
 export type InstanceId = Brand<'InstanceId'>
 /** A WhatsApp thread inside an instance, as a normalised JID without device. Unique inside an instance. */
 export type ChatId = Brand<'ChatId'>
+/** A person as an instance's tenant knows them: `con_` + 20 base-32 characters, the same for number and LID. */
+export type ContactId = Brand<'ContactId'>
 /** A queued outbound message: `msg_` + its sequence number in base 32. Unique in the installation. */
 export type MessageId = Brand<'MessageId'>
 /** The id WhatsApp knows a message by; fixed at enqueue, reused by every resend. Unique inside a chat. */
@@ -48,6 +50,17 @@ export function parseInstanceId(text: string, field = 'instance'): InstanceId {
   if (!/^ins_[0-9a-hjkmnp-tv-z]{20}$/.test(text))
     throw badId(field, 'must look like ins_ and 20 letters or digits')
   return text as InstanceId
+}
+
+export function makeContactId(): ContactId {
+  return `con_${randomBase32(20)}` as ContactId
+}
+
+/** @throws KERNEL_BAD_ID naming `field` */
+export function parseContactId(text: string, field = 'contact'): ContactId {
+  if (!/^con_[0-9a-hjkmnp-tv-z]{20}$/.test(text))
+    throw badId(field, 'must look like con_ and 20 letters or digits')
+  return text as ContactId
 }
 
 /** The public id of the queue row `seq` (1 … 2^53-1). */

@@ -1,8 +1,5 @@
 import type { ChatId, InstanceId, TenantId, WaMessageId } from './ids.ts'
 
-/** A person as an instance's tenant knows them: `con_` and 20 base-32 characters, the same for number and LID. */
-export type ContactId = string & { readonly __brand: 'ContactId' }
-
 /** Where a message came from; what the inbox hands on with each. */
 export interface InboundOrigin {
   readonly tenant: TenantId

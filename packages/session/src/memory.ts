@@ -220,13 +220,6 @@ export function sessionMemory(options: {
       'two ids',
     ),
     cacheLine('messages journalled a moment ago', 1_000, 270, 'RECENTLY_JOURNALLED, 5 min', 'a key'),
-    cacheLine(
-      'contacts (reserved: nothing keeps them yet)',
-      1_000,
-      750,
-      '1,000 per instance, 30 min, warning at 800',
-      'a record of 634 B and its entry',
-    ),
   ]
 }
 

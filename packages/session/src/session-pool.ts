@@ -6,6 +6,7 @@ import {
   type InstanceId,
   type Lifecycle,
   type Logger,
+  ninthDigitVariant,
   Places,
   type TenantId,
   TypedEmitter,
@@ -14,7 +15,7 @@ import {
 import type { AuthStore } from './auth-store.ts'
 import type { Engine, OutboundContent, Receipt } from './engine.ts'
 import { isLoopback, trustRootKey } from './engines/baileys/trust.ts'
-import { ninthDigitVariant, numberOfLid } from './canonical-chat.ts'
+import { numberOfLid } from './canonical-chat.ts'
 import { sessionErrors } from './errors.ts'
 import type { InboundJournal, UnreadRow } from './inbound-journal-store.ts'
 import { Session, type SessionView } from './session.ts'

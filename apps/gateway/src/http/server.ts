@@ -1,4 +1,4 @@
-import type { ContactLedger } from '@eclusa/contacts'
+import type { ContactDirectory, ContactLedger } from '@eclusa/contacts'
 import {
   type ChatId,
   type Clock,
@@ -44,6 +44,7 @@ export interface HttpPorts {
   readonly keys: ApiKeys
   readonly instances: Instances
   readonly queue: Queue
+  readonly directory: ContactDirectory
   readonly ledger: ContactLedger
   /** What is known of the person at the other end of a chat. */
   readonly standing: NonNullable<ChatContext['standing']>

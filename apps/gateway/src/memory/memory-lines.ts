@@ -1,3 +1,4 @@
+import { contactsMemory } from '@eclusa/contacts'
 import { KIB, type MemoryLine, MIB } from '@eclusa/kernel'
 import { defaultDispatcherLimits, type DispatcherLimits, MAX_BATCH, queueMemory } from '@eclusa/queue'
 import { MAX_HISTORY_BYTES, sessionMemory } from '@eclusa/session/memory'
@@ -79,6 +80,7 @@ export function memoryLines(config: Config, limits: GatewayLimits): readonly Mem
     }),
     ...queueMemory(queue),
     ...sessionMemory({ maxStarting, maxHistoryBytes }),
+    ...contactsMemory(),
     ...httpMemory(http, config.eventsMaxStreams),
     ...guardedMemory(),
   ]

@@ -10,8 +10,7 @@ interface ContactCounts {
 
 export interface MemoryLogOptions {
   readonly outbox: Pick<Outbox, 'stats' | 'countWaitingChats'>
-  /** Default: none, since nothing keeps contacts yet. */
-  readonly contacts?: () => ContactCounts
+  readonly contacts: () => ContactCounts
   /** Bytes for the fields of the line. */
   readonly memory: () => {
     readonly rssBytes: number
@@ -59,7 +58,7 @@ export class MemoryLog implements Lifecycle {
     const { pending, processing } = await outbox.stats()
     const messages = pending + processing
     const chats = messages === 0 ? 0 : await outbox.countWaitingChats()
-    const { total, most } = contacts?.() ?? { total: 0, most: 0 }
+    const { total, most } = contacts()
     const { rssBytes, heapUsedBytes, externalBytes, cacheBytes } = memory()
     log.info(
       {

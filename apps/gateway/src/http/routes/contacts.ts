@@ -1,3 +1,4 @@
+import { addressesOf } from '@eclusa/contacts'
 import type { ChatId } from '@eclusa/kernel'
 import { z } from 'zod'
 import { chatOf, instantInput, tenantOf, tenantParams } from '../inputs.ts'
@@ -64,7 +65,7 @@ const standing = z.object({
 
 /** What contacts want: the ledger of opt-outs and consents, only ever added to. */
 export async function contactRoutes(http: HttpServer, ports: HttpPorts): Promise<void> {
-  const { ledger, instances, queue, reads } = ports
+  const { directory, ledger, instances, queue, reads } = ports
 
   /** All or none. An opt-out counts for every message that waits, from its answer on. */
   http.post(
@@ -90,7 +91,10 @@ export async function contactRoutes(http: HttpServer, ports: HttpPorts): Promise
       // What care holds back of them is judged anew.
       const theirs = instances.all().filter((instance) => instance.tenant === tenant)
       for (const { contact } of entries) {
-        for (const { id } of theirs) await queue.dispatcher.standingChanged(id, contact)
+        const addresses = addressesOf(await directory.at(tenant, contact), contact)
+        for (const { id } of theirs) {
+          for (const address of addresses) await queue.dispatcher.standingChanged(id, address)
+        }
       }
       return reply.code(201).send({ recorded: entries.length })
     },
@@ -133,7 +137,9 @@ export async function contactRoutes(http: HttpServer, ports: HttpPorts): Promise
     },
     async (request) => {
       const contact = personOf(request.params.contact, 'contact')
-      const { optedOutAt, consent } = await ledger.standing(tenantOf(request), contact)
+      const tenant = tenantOf(request)
+      const addresses = addressesOf(await directory.at(tenant, contact), contact)
+      const { optedOutAt, consent } = await ledger.standing(tenant, addresses)
       return {
         contact,
         optedOutAt: optedOutAt === null ? null : new Date(optedOutAt).toISOString(),
