@@ -1,1 +1,45 @@
-export type { Conversation, ConversationId, ConversationState, OperatorId, SectorId } from './conversation.ts'
+import { loadMigrations, type Migration } from '@eclusa/storage'
+
+export type {
+  Actor,
+  Availability,
+  Conversation,
+  ConversationEntry,
+  ConversationId,
+  ConversationState,
+  DistributionRule,
+  EntryKind,
+  OperatorId,
+  SectorId,
+  SectorRule,
+} from './conversation.ts'
+export {
+  parseCloseReason,
+  parseConversationId,
+  parseOperatorId,
+  parseSectorId,
+  parseSkill,
+} from './conversation.ts'
+export {
+  assertDone,
+  type AssignOptions,
+  type By,
+  ConversationPlans,
+  type ConversationRef,
+  type Outcome,
+  type Planned,
+  type TransferOptions,
+  type WaitOptions,
+} from './conversation-plans.ts'
+export {
+  Conversations,
+  type ConversationsOptions,
+  DEFAULT_REOPEN_WITHIN_MS,
+  type Received,
+} from './conversations.ts'
+export { chooseOperator } from './distribution.ts'
+export { conversationErrors, type Refusal } from './errors.ts'
+export { type Operator, type OperatorInput, Operators, type OperatorSector } from './operator-store.ts'
+export { type Sector, type SectorLine, Sectors } from './sector-store.ts'
+
+export const flowMigrations: readonly Migration[] = loadMigrations(new URL('../migrations/', import.meta.url))

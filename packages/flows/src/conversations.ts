@@ -1,0 +1,372 @@
+import {
+  type ChatId,
+  type Clock,
+  type ContactId,
+  EclusaError,
+  type InboundOrigin,
+  type InstanceId,
+  type Logger,
+  type MessageId,
+  MINUTE,
+  type TenantId,
+} from '@eclusa/kernel'
+import { type Database, type EventLog, type Sealer, storageErrors } from '@eclusa/storage'
+import { ContactOwners } from './contact-owner-store.ts'
+import {
+  type Actor,
+  type Conversation,
+  type ConversationEntry,
+  type ConversationId,
+  makeConversationId,
+  type OperatorId,
+  type SectorId,
+} from './conversation.ts'
+import {
+  type AssignOptions,
+  type By,
+  ConversationPlans,
+  type ConversationRef,
+  type Outcome,
+  type Planned,
+  type TransferOptions,
+  type WaitOptions,
+} from './conversation-plans.ts'
+import { type ConversationFilter, ConversationStore, openingKey } from './conversation-store.ts'
+import { Operators } from './operator-store.ts'
+import { Sectors } from './sector-store.ts'
+import { WaitingLine } from './waiting-line.ts'
+
+export interface ConversationsOptions {
+  readonly database: Database
+  readonly sealer: Sealer
+  readonly events: EventLog
+  readonly clock: Clock
+  readonly log: Logger
+  /** A contact who writes this soon after the close goes on in the same conversation. Default: 10 min; 0: never. */
+  readonly reopenWithinMs?: number
+}
+
+export const DEFAULT_REOPEN_WITHIN_MS = 10 * MINUTE
+
+/** Lost races in a row after which a change is given up; each lost one means that somebody else's took place. */
+const MAX_ATTEMPTS = 50
+
+/** What a message came to. */
+export interface Received {
+  readonly conversation: Conversation
+  /** Opened for this message. */
+  readonly isNew: boolean
+  /** Reopened for this message: it went back to where it was, so no flow need ask again. */
+  readonly isReopened: boolean
+}
+
+/**
+ * Conversations with contacts: at most one that is not closed for each contact of an instance.
+ *
+ * Every change is one commit: the row, the capacity of the operators it concerns, its line in the history and its event
+ * `conversation.…`. Nothing is kept in memory but which lines move just now.
+ */
+export class Conversations {
+  /** The same changes, to be committed together with something else. */
+  readonly plan: ConversationPlans
+  readonly sectors: Sectors
+  readonly operators: Operators
+  readonly owners: ContactOwners
+  readonly line: WaitingLine
+  readonly #database: Database
+  readonly #clock: Clock
+  readonly #store: ConversationStore
+  readonly #reopenWithinMs: number
+
+  constructor(options: ConversationsOptions) {
+    const { database, sealer, events, clock, log } = options
+    this.#database = database
+    this.#clock = clock
+    this.#reopenWithinMs = options.reopenWithinMs ?? DEFAULT_REOPEN_WITHIN_MS
+    this.#store = new ConversationStore({ database, sealer })
+    this.sectors = new Sectors({ database, clock })
+    this.operators = new Operators({ database, clock })
+    this.owners = new ContactOwners({ database, clock })
+    const parts = { store: this.#store, sectors: this.sectors, operators: this.operators, clock }
+    this.line = new WaitingLine({
+      ...parts,
+      log,
+      plans: () => this.plan,
+      commit: (planned) => this.#write(planned),
+    })
+    this.plan = new ConversationPlans({
+      ...parts,
+      events,
+      moved: (tenant, moved) => this.line.wake(tenant, moved),
+    })
+  }
+
+  /** From here on lines move by themselves, at first those that a crash left. */
+  async start(): Promise<void> {
+    this.line.start()
+  }
+
+  async stop(): Promise<void> {
+    await this.line.stop()
+  }
+
+  /**
+   * A contact wrote: their conversation that is not closed, opened or reopened when there is none, with the message in
+   * its history. The same message again gives the same answer and changes nothing.
+   */
+  async receive(
+    origin: InboundOrigin,
+    message: { readonly contact: ContactId; readonly chat: ChatId; readonly at: number },
+  ): Promise<Received> {
+    const { tenant, instance, journalId } = origin
+    const { chat, at } = message
+    const inbound = { kind: 'inbound', at, actor: 'contact', journalId } as const
+    return this.#untilSettled(async () => {
+      const [filed, contact] = await Promise.all([
+        this.#store.ofInbound(origin),
+        this.#store.mergedInto(tenant, message.contact),
+      ])
+      if (filed !== undefined) {
+        const { conversation, openedFor } = filed
+        return { conversation, isNew: openedFor === 'opened', isReopened: openedFor === 'reopened' }
+      }
+      const current = await this.#store.notClosedOf(instance, contact)
+      if (current !== undefined) {
+        await this.#database.write(
+          [this.#store.heard(current, chat, at), this.#store.addEntry(current, inbound)],
+          { rows: rowsOf(instance, contact) },
+        )
+        return {
+          conversation: { ...current, chat, lastInboundAt: at },
+          isNew: false,
+          isReopened: false,
+        }
+      }
+      const reopened = await this.#reopenFor(origin, { ...message, contact })
+      if (reopened !== null) return { conversation: reopened, isNew: false, isReopened: true }
+      const conversation = newConversation(origin, { contact, chat, at }, this.#clock.now())
+      await this.#database.write([
+        this.#store.insert(conversation),
+        this.#store.addEntry(conversation, {
+          kind: 'opened',
+          at: conversation.openedAt,
+          actor: 'contact',
+          key: openingKey(origin),
+        }),
+        this.#store.addEntry(conversation, inbound),
+        this.plan.openedEvent(conversation),
+      ])
+      return { conversation, isNew: true, isReopened: false }
+    })
+  }
+
+  /** What was written on another device of the account goes into the history of the chat's conversation, if one is not closed. */
+  async receiveOwn(
+    origin: InboundOrigin,
+    message: { readonly chat: ChatId; readonly at: number },
+  ): Promise<Conversation | null> {
+    return this.#untilSettled(async () => {
+      const filed = await this.#store.ofInbound(origin)
+      if (filed !== undefined) return filed.conversation
+      const current = await this.#store.notClosedIn(origin.instance, message.chat)
+      if (current === undefined) return null
+      const entry = { kind: 'inbound', at: message.at, actor: 'system', journalId: origin.journalId } as const
+      await this.#database.write([this.#store.addEntry(current, entry)])
+      return current
+    })
+  }
+
+  /** Puts it at the end of a sector's line. */
+  waitInLine(ref: ConversationRef, how: WaitOptions): Promise<Outcome> {
+    return this.#change(() => this.plan.waitInLine(ref, how))
+  }
+
+  /** `waitInLine`, and waits until the line has moved: the answer says who got it, or that it waits. */
+  async distribute(ref: ConversationRef, how: WaitOptions): Promise<Outcome> {
+    const outcome = await this.waitInLine(ref, how)
+    if (!outcome.done || outcome.conversation.sector === null) return outcome
+    await this.line.move(ref.tenant, outcome.conversation.sector)
+    const now = await this.#store.get(ref.tenant, ref.id)
+    return now === undefined ? { done: false, why: 'NOT_FOUND' } : { done: true, conversation: now }
+  }
+
+  assign(ref: ConversationRef, how: AssignOptions): Promise<Outcome> {
+    return this.#change(() => this.plan.assign(ref, how))
+  }
+
+  transferToOperator(ref: ConversationRef, how: TransferOptions): Promise<Outcome> {
+    return this.#change(() => this.plan.transferToOperator(ref, how))
+  }
+
+  transferToSector(
+    ref: ConversationRef,
+    how: By & { readonly sector: SectorId; readonly skill?: string | null },
+  ): Promise<Outcome> {
+    return this.#change(() => this.plan.transferToSector(ref, how))
+  }
+
+  returnToLine(ref: ConversationRef, how: By): Promise<Outcome> {
+    return this.#change(() => this.plan.returnToLine(ref, how))
+  }
+
+  close(ref: ConversationRef, how: By & { readonly reason: string }): Promise<Outcome> {
+    return this.#change(() => this.plan.close(ref, how))
+  }
+
+  reopen(ref: ConversationRef, how: By): Promise<Outcome> {
+    return this.#change(() => this.plan.reopen(ref, how))
+  }
+
+  note(
+    ref: ConversationRef,
+    how: { readonly text: string; readonly by: Actor; readonly key?: string },
+  ): Promise<Outcome> {
+    return this.#change(() => this.plan.note(ref, how))
+  }
+
+  /** Names an answer that was queued in the history, once. */
+  fileOutbound(
+    ref: ConversationRef,
+    how: { readonly message: MessageId; readonly by: Actor },
+  ): Promise<Outcome> {
+    return this.#change(() => this.plan.fileOutbound(ref, how))
+  }
+
+  /** The first of a sector's line whom the operator can answer, on their own demand. */
+  async takeFirst(tenant: TenantId, sector: SectorId, id: OperatorId): Promise<Outcome> {
+    const operator = await this.operators.get(tenant, id)
+    if (operator === undefined) return { done: false, why: 'OPERATOR_UNKNOWN' }
+    const own = operator.sectors.find((one) => one.sector === sector)
+    if (own === undefined) return { done: false, why: 'SECTOR_UNKNOWN' }
+    if (!this.operators.isThere(operator)) return { done: false, why: 'OPERATOR_AWAY' }
+    if (operator.assignedCount >= operator.capacity) return { done: false, why: 'OPERATOR_FULL' }
+    const conversation = await this.line.takeFirst(tenant, sector, { id, skills: ['', ...own.skills] })
+    return conversation === undefined ? { done: false, why: 'NOT_WAITING' } : { done: true, conversation }
+  }
+
+  get(tenant: TenantId, id: ConversationId): Promise<Conversation | undefined> {
+    return this.#store.get(tenant, id)
+  }
+
+  /** The one that is not closed, if any. */
+  notClosedOf(instance: InstanceId, contact: ContactId): Promise<Conversation | undefined> {
+    return this.#store.notClosedOf(instance, contact)
+  }
+
+  /** Newest first; go on with `next` as `before`, null at the end. A page may be short and not the last. */
+  list(
+    tenant: TenantId,
+    filter: ConversationFilter,
+    page: { readonly before: number; readonly limit: number },
+  ): Promise<{ readonly items: readonly Conversation[]; readonly next: number | null }> {
+    return this.#store.list(tenant, filter, page)
+  }
+
+  /** At most 500 entries after the cursor, oldest first. */
+  history(
+    ref: ConversationRef,
+    page: { readonly after: number; readonly limit: number },
+  ): Promise<readonly ConversationEntry[]> {
+    return this.#store.history(ref, page)
+  }
+
+  /** How many wait before it in its line: 0 for the first; null when it does not wait. */
+  async positionOf(ref: ConversationRef): Promise<number | null> {
+    const row = await this.#store.get(ref.tenant, ref.id)
+    return row === undefined || row.waitingSince === null ? null : this.#store.countBefore(row)
+  }
+
+  /** Who last answered this contact; null when nobody did. */
+  lastOperatorOf(tenant: TenantId, contact: ContactId): Promise<OperatorId | null> {
+    return this.#store.lastOperatorOf(tenant, contact)
+  }
+
+  ownerOf(tenant: TenantId, contact: ContactId): Promise<OperatorId | null> {
+    return this.owners.of(tenant, contact)
+  }
+
+  /** Null when the last one was closed too long ago, or there is none. */
+  async #reopenFor(
+    origin: InboundOrigin,
+    message: { readonly contact: ContactId; readonly chat: ChatId; readonly at: number },
+  ): Promise<Conversation | null> {
+    if (this.#reopenWithinMs === 0) return null
+    const last = await this.#store.lastOf(origin.tenant, origin.instance, message.contact)
+    if (last?.state !== 'closed' || last.closedAt === null) return null
+    if (this.#clock.now() - last.closedAt > this.#reopenWithinMs) return null
+    const { chat, at } = message
+    const planned = await this.plan.planReopening(last, {
+      by: 'contact',
+      kind: 'reopened',
+      key: openingKey(origin),
+      change: { chat, lastInboundAt: at },
+    })
+    if (!planned.outcome.done) return null
+    const inbound = this.#store.addEntry(last, {
+      kind: 'inbound',
+      at,
+      actor: 'contact',
+      journalId: origin.journalId,
+    })
+    await this.#write({ ...planned, statements: [...planned.statements, inbound] })
+    return planned.outcome.conversation
+  }
+
+  #change(plan: () => Promise<Planned>): Promise<Outcome> {
+    return this.#untilSettled(async () => {
+      const planned = await plan()
+      await this.#write(planned)
+      return planned.outcome
+    })
+  }
+
+  async #write({ statements, after }: Planned): Promise<void> {
+    if (statements.length === 0) return
+    await this.#database.write(statements)
+    after()
+  }
+
+  /** Looks anew and tries again when somebody else was faster. */
+  async #untilSettled<T>(attempt: () => Promise<T>): Promise<T> {
+    for (let count = 1; ; count++) {
+      try {
+        return await attempt()
+      } catch (error) {
+        const isRace =
+          error instanceof EclusaError &&
+          (error.code === storageErrors.CONFLICT.code || error.code === storageErrors.BUSY.code)
+        if (!isRace || count >= MAX_ATTEMPTS) throw error
+      }
+    }
+  }
+}
+
+function newConversation(
+  origin: InboundOrigin,
+  { contact, chat, at }: { readonly contact: ContactId; readonly chat: ChatId; readonly at: number },
+  now: number,
+): Conversation {
+  return {
+    id: makeConversationId(),
+    tenant: origin.tenant,
+    instance: origin.instance,
+    contact,
+    chat,
+    state: 'open',
+    sector: null,
+    operator: null,
+    lastOperator: null,
+    skill: null,
+    waitingSince: null,
+    openedAt: now,
+    assignedAt: null,
+    closedAt: null,
+    closeReason: null,
+    lastInboundAt: at,
+  }
+}
+
+/** Messages of one contact, one after the other; those of many, side by side. */
+function rowsOf(instance: InstanceId, contact: ContactId): string {
+  return `conversation|${instance}|${contact}`
+}
