@@ -1,4 +1,4 @@
-import { type Clock, EclusaError, makeMessageId, type MessageId, parseMessageId } from '@eclusa/kernel'
+import { type Clock, EclusaError, type MessageId, parseMessageId } from '@eclusa/kernel'
 import type { EventLog, Statement } from '@eclusa/storage'
 import type {
   Actor,
@@ -491,9 +491,4 @@ function refused(why: Refusal): Planned {
 
 function unchanged(conversation: Conversation): Planned {
   return { outcome: { done: true, conversation }, ...NOTHING }
-}
-
-/** The queue's id behind an `outbound` entry. */
-export function messageIdOf(messageSeq: number): MessageId {
-  return makeMessageId(messageSeq)
 }

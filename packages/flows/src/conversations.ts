@@ -320,10 +320,10 @@ export class Conversations {
     })
   }
 
-  async #write({ statements, after }: Planned): Promise<void> {
-    if (statements.length === 0) return
-    await this.#database.write(statements)
-    after()
+  async #write(planned: Planned): Promise<void> {
+    if (planned.statements.length === 0) return
+    await this.#database.write(planned.statements)
+    planned.after()
   }
 
   /** Looks anew and tries again when somebody else was faster. */

@@ -39,7 +39,15 @@ export {
 } from './conversations.ts'
 export { chooseOperator } from './distribution.ts'
 export { conversationErrors, type Refusal } from './errors.ts'
-export { type Operator, type OperatorInput, Operators, type OperatorSector } from './operator-store.ts'
-export { type Sector, type SectorLine, Sectors } from './sector-store.ts'
+export { flowsMemory } from './memory.ts'
+export {
+  MAX_CAPACITY,
+  MAX_OPERATORS,
+  type Operator,
+  type OperatorInput,
+  Operators,
+  type OperatorSector,
+} from './operator-store.ts'
+export { MAX_SECTORS, type Sector, type SectorLine, Sectors } from './sector-store.ts'
 
 export const flowMigrations: readonly Migration[] = loadMigrations(new URL('../migrations/', import.meta.url))
