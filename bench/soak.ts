@@ -16,8 +16,8 @@ import { BenchScope, report, round } from './report.ts'
  * Real sessions for a long time: the gateway in one process, the simulator with its contacts and the load in another;
  * new contacts until the end, every chat in both directions, storms of reconnects, histories, readers that never read.
  * Then plain Baileys with its default caches on the same load. Both are looked at every second from outside (RSS) and
- * every 20 s from inside after a forced collection. Sizes by environment: SOAK_INSTANCES, SOAK_CONTACTS, SOAK_OUTBOUND,
- * SOAK_INBOUND, SOAK_CEILING_MIB, SOAK_COLLECT_MS; SOAK_ONLY=gateway or baileys leaves the other out.
+ * 200 times from inside after a forced collection. Sizes by environment: SOAK_INSTANCES, SOAK_CONTACTS, SOAK_OUTBOUND,
+ * SOAK_INBOUND, SOAK_CEILING_MIB, SOAK_LOOKS; SOAK_ONLY=gateway or baileys leaves the other out.
  */
 
 const sizes: SoakSizes = {
@@ -28,10 +28,10 @@ const sizes: SoakSizes = {
   inbound: whole('SOAK_INBOUND', 100_000),
   stalledReaders: whole('SOAK_STALLED_READERS', 20),
   storms: whole('SOAK_STORMS', 5),
-  historyRounds: whole('SOAK_HISTORY_ROUNDS', 8),
+  historyRounds: whole('SOAK_HISTORY_ROUNDS', 10),
   chatsPerHistory: whole('SOAK_CHATS_PER_HISTORY', 200),
   rssEveryMs: 1_000,
-  collectEveryMs: whole('SOAK_COLLECT_MS', 20_000),
+  looks: whole('SOAK_LOOKS', 200),
 }
 /** The least round one that 100 sessions fit under: `ECLUSA_MAX_INSTANCES=100 npm run eclusa -- memory`. */
 const ceilingBytes = whole('SOAK_CEILING_MIB', 1024) * MIB

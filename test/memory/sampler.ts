@@ -38,18 +38,19 @@ export interface SamplerOptions {
   readonly collect: () => Promise<Probe>
   readonly memory: () => Promise<AccountedMemory | null>
   readonly rssEveryMs: number
-  readonly collectEveryMs: number
+  /** From inside, spread evenly over the traffic. */
+  readonly looks: number
 }
 
 /** Looks at one process again and again while something else goes on. */
 export class Sampler {
   // bounded by: the length of a run, a sample each rssEveryMs
   readonly rss: RssSample[] = []
-  // bounded by: likewise, each collectEveryMs
+  // bounded by: `looks`, and one at the end
   readonly live: LiveSample[] = []
   readonly #options: SamplerOptions
   readonly #startedAt = performance.now()
-  #collectedAt = Number.NEGATIVE_INFINITY
+  #looked = 0
   #rssTimer: NodeJS.Timeout | undefined
   #done = 0
 
@@ -65,8 +66,8 @@ export class Sampler {
 
   /** Looks from inside when it is time to; to be called often. */
   async tick(): Promise<void> {
-    if (performance.now() - this.#collectedAt < this.#options.collectEveryMs) return
-    this.#collectedAt = performance.now()
+    if (this.#done * this.#options.looks < this.#looked) return
+    this.#looked = Math.floor(this.#done * this.#options.looks) + 1
     await this.lookInside()
   }
 

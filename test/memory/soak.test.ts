@@ -27,7 +27,7 @@ test(
         historyRounds: 4,
         chatsPerHistory: 100,
         rssEveryMs: 500,
-        collectEveryMs: 10_000,
+        looks: 25,
       },
       env: { ECLUSA_MEMORY_CEILING: String(CEILING) },
     })

@@ -15,9 +15,10 @@ export interface SoakSizes extends TrafficSizes {
   /** Times that a quarter of the phones send a history, spread evenly. */
   readonly historyRounds: number
   readonly chatsPerHistory: number
-  /** Between two samples. */
+  /** Between two looks from outside. */
   readonly rssEveryMs: number
-  readonly collectEveryMs: number
+  /** From inside, spread evenly over the plan. */
+  readonly looks: number
 }
 
 /** What carries the messages: the gateway, or a rival with an address for each instance that takes the same posts. */
@@ -103,7 +104,7 @@ export async function soak(
     collect: () => subject.collect(),
     memory: () => subject.memory(),
     rssEveryMs: sizes.rssEveryMs,
-    collectEveryMs: sizes.collectEveryMs,
+    looks: sizes.looks,
   })
   try {
     const startedAt = performance.now()
@@ -187,9 +188,12 @@ async function readJournal(
   return check.result()
 }
 
-/** The n-th of `count` events comes after (n + 1) / (count + 1) of the plan. */
+/**
+ * The n-th of `count` events, from 0, comes in the middle of the n-th part of the plan: with 5 storms each fifth of it
+ * lies the same way around its storm, so that fifths can be compared.
+ */
 function isDue(done: number, already: number, count: number): boolean {
-  return already < count && done >= (already + 1) / (count + 1)
+  return already < count && done >= (already + 0.5) / count
 }
 
 /**
@@ -204,14 +208,11 @@ export function growthOf(
   readonly lastQuarterBytes: number
   readonly ratio: number
 } {
-  const warm = live.filter(({ done }) => done >= 0.2)
-  const from = warm[0]?.atMs ?? 0
-  const spanMs = (warm.at(-1)?.atMs ?? 0) - from
-  const quarter = (n: number): readonly LiveSample[] =>
-    warm.filter(({ atMs }) => atMs - from >= (spanMs * n) / 4 && atMs - from <= (spanMs * (n + 1)) / 4)
+  const fifth = (n: number): readonly LiveSample[] =>
+    live.filter(({ done }) => done >= n / 5 && done <= (n + 1) / 5)
   const bytes = (samples: readonly LiveSample[]): number => median(samples.map(bytesOf))
-  const secondQuarterBytes = bytes(quarter(1))
-  const lastQuarterBytes = bytes(quarter(3))
+  const secondQuarterBytes = bytes(fifth(2))
+  const lastQuarterBytes = bytes(fifth(4))
   return { secondQuarterBytes, lastQuarterBytes, ratio: lastQuarterBytes / secondQuarterBytes }
 }
 
