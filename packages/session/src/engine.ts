@@ -1,5 +1,13 @@
 import type { CacheOwner, CacheStats } from '@eclusa/bounded-cache'
-import type { ChatId, InstanceId, Logger, TenantId, WaMessageId } from '@eclusa/kernel'
+import type {
+  ChatId,
+  InboundMessage,
+  InstanceId,
+  Logger,
+  MessageKey,
+  TenantId,
+  WaMessageId,
+} from '@eclusa/kernel'
 import type { Statement } from '@eclusa/storage'
 import type { SharedFacts } from './shared-facts-store.ts'
 
@@ -31,8 +39,20 @@ export interface EngineHandlers {
   closed(reason: CloseReason): void
   /** An own message has reached the contact, or was read. Resolves when that is on disk: only then WhatsApp is told. */
   receipt(receipt: Receipt): Promise<void>
-  /** The statements that journal a decrypted message; they commit together with the Signal session that opened it. */
-  journal(message: InboundMessage): readonly Statement[]
+  /**
+   * The statements that journal a decrypted message; they commit together with the Signal session that opened it. With
+   * a poll comes the secret that opens its votes.
+   */
+  journal(message: InboundMessage, pollSecret: Uint8Array | null): readonly Statement[]
+  /** What `journal` was asked for is on disk. */
+  journalled(chat: ChatId): void
+  /**
+   * The statements that record that a stranger said what only the account's own devices may say; `name` is WhatsApp's
+   * name of it. Nothing else came of it.
+   */
+  spoofed(stranger: ChatId, waMessageId: WaMessageId, name: string): readonly Statement[]
+  /** A poll of this chat, for a vote on it; undefined when it is not known here. */
+  poll(chat: ChatId, poll: MessageKey): Promise<KnownPoll | undefined>
   /** Whether the journal holds the message already, so that a redelivery needs a receipt only. */
   isJournalled(chat: ChatId, author: ChatId, waMessageId: string): Promise<boolean>
   /** The content of an own message that a recipient could not decrypt, or undefined when it is gone. */
@@ -57,25 +77,12 @@ export interface Receipt {
 
 export type OutboundContent = { readonly kind: 'text'; readonly text: string }
 
-/** A message that came in, already translated: nothing of the engine's own types is left in it. */
-export interface InboundMessage {
-  readonly chat: ChatId
-  /** The person who wrote: the chat itself in a 1:1 chat, the participant in a group. */
-  readonly author: ChatId
-  /** The JID the message came from as WhatsApp addressed it; read receipts go there. */
-  readonly addressedAs: string
-  readonly waMessageId: WaMessageId
-  /** Written on another device of the instance's own account. */
-  readonly fromMe: boolean
-  readonly kind: InboundKind
-  /** The text or caption; null for kinds without one. */
-  readonly text: string | null
-  readonly pushName: string | null
-  /** When WhatsApp received it, epoch milliseconds. */
-  readonly sentAt: number
+/** What opens the votes on a poll. */
+export interface KnownPoll {
+  /** 32 bytes. */
+  readonly secret: Uint8Array
+  readonly options: readonly string[]
 }
-
-export type InboundKind = 'text' | 'media' | 'location' | 'contact' | 'reaction' | 'edit' | 'delete' | 'other'
 
 /** One live connection. After `closed` or `close` every method rejects with SESSION_OFFLINE. */
 export interface EngineConnection {

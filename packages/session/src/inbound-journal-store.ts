@@ -1,30 +1,70 @@
-import type { ChatId, Clock, InstanceId, TenantId, WaMessageId } from '@eclusa/kernel'
-import type { Database, EventLog, Sealer, Statement } from '@eclusa/storage'
+import {
+  type ChatId,
+  type Clock,
+  type InboundKind,
+  type InboundMessage,
+  type InstanceId,
+  type MessageKey,
+  type TenantId,
+  type WaMessageId,
+  wordsOf,
+} from '@eclusa/kernel'
+import type { Database, EventLog, Row, Sealer, Statement } from '@eclusa/storage'
 import { rowsOf } from './auth-store.ts'
-import type { InboundMessage } from './engine.ts'
+import type { KnownPoll } from './engine.ts'
 
 /** An inbound message as read back. `id` is a cursor: it only grows inside an instance. */
 export interface JournalEntry {
   readonly id: number
   /** `+` and the number where it is known, else the WhatsApp id. */
   readonly from: string
-  readonly chat: ChatId
-  readonly kind: InboundMessage['kind']
-  readonly text: string | null
-  readonly waMessageId: string
+  readonly message: InboundMessage
   readonly receivedAt: number
 }
 
-/** What of a message is sealed. */
-interface Sealed {
-  readonly kind: InboundMessage['kind']
-  readonly text: string | null
-  readonly pushName: string | null
-  readonly sentAt: number
+/** A message that nobody has dealt with yet. */
+export interface UnsettledEntry {
+  readonly id: number
+  readonly message: InboundMessage
+  readonly receivedAt: number
+  /** Tries that failed, or that the process did not survive. */
+  readonly attempts: number
+}
+
+/** A message that failed too often, and waits for a person to decide. */
+export interface SetAsideEntry extends JournalEntry {
+  readonly setAsideAt: number
+  /** What failed, without text or numbers of the message. */
+  readonly reason: string
+  readonly attempts: number
+}
+
+/** What of a message is sealed; the rest are columns. */
+interface Sealed extends Pick<
+  InboundMessage,
+  'alias' | 'content' | 'quoted' | 'mentions' | 'pushName' | 'sentAt'
+> {
+  /** Base 64; of a poll, opens its votes. */
+  readonly pollSecret?: string
 }
 
 /** Most unread messages looked at for one reading step. */
 const MAX_UNREAD = 100
+
+/** The event of each kind that is no message by itself; all others are `inbound.received`. */
+const EVENTS: Partial<Record<InboundKind, string>> = {
+  edit: 'inbound.edited',
+  delete: 'inbound.deleted',
+  reaction: 'inbound.reacted',
+  poll_vote: 'inbound.poll_voted',
+}
+
+/** Somebody wrote to us: in a 1:1 chat, and not about another message. Everything else has its event and is done. */
+function isForInbox({ chat, content }: InboundMessage): boolean {
+  return !chat.endsWith('@g.us') && EVENTS[content.kind] === undefined
+}
+
+const COLUMNS = 'id, chat, author, addressed_as, wa_message_id, from_me, sealed, received_at'
 
 /** Every message that came in, on disk before WhatsApp is told that it was received. */
 export class InboundJournal {
@@ -45,19 +85,31 @@ export class InboundJournal {
     this.#clock = options.clock
   }
 
-  /** What to commit together with the Signal session: the journal row and, for others' messages, the event. */
-  append(tenant: TenantId, instance: InstanceId, message: InboundMessage): readonly Statement[] {
+  /**
+   * What to commit together with the Signal session: the journal row and, for others' messages, the event. What is not
+   * for the inbox (groups, and edits, deletions, reactions, votes) is settled from the start.
+   */
+  append(
+    tenant: TenantId,
+    instance: InstanceId,
+    message: InboundMessage,
+    pollSecret: Uint8Array | null = null,
+  ): readonly Statement[] {
     const now = this.#clock.now()
+    const { alias, content, quoted, mentions, pushName, sentAt } = message
     const sealed: Sealed = {
-      kind: message.kind,
-      text: message.text,
-      pushName: message.pushName,
-      sentAt: message.sentAt,
+      alias,
+      content,
+      quoted,
+      mentions,
+      pushName,
+      sentAt,
+      ...(pollSecret === null ? {} : { pollSecret: Buffer.from(pollSecret).toString('base64') }),
     }
     const row: Statement = {
       sql:
         'INSERT INTO "InboundMessage" (tenant, instance, chat, author, addressed_as, wa_message_id, from_me, word_count, ' +
-        'sealed, received_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING',
+        'sealed, received_at, settled_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING',
       params: [
         tenant,
         instance,
@@ -66,22 +118,26 @@ export class InboundJournal {
         message.addressedAs,
         message.waMessageId,
         message.fromMe ? 1 : 0,
-        countWords(message.text),
+        countWords(wordsOf(content)),
         this.#sealer.seal(Buffer.from(JSON.stringify(sealed)), context(instance, message.waMessageId)),
         now,
+        isForInbox(message) ? null : now,
       ],
     }
     if (message.fromMe) return [row]
     const event = this.#events.append({
       tenant,
       instance,
-      type: 'inbound.received',
+      type: EVENTS[content.kind] ?? 'inbound.received',
       payload: {
         chat: message.chat,
         from: displayAuthor(message.author),
-        kind: message.kind,
-        text: message.text,
-        pushName: message.pushName,
+        kind: content.kind,
+        text: wordsOf(content),
+        content,
+        quoted,
+        mentions,
+        pushName,
         waMessageId: message.waMessageId,
         receivedAt: new Date(now).toISOString(),
       },
@@ -109,31 +165,181 @@ export class InboundJournal {
     readonly maxBytes: number
   }): Promise<{ readonly items: readonly JournalEntry[]; readonly next: number | null }> {
     const limit = Math.max(1, Math.min(500, options.limit))
-    const rows = await this.#database.read(
-      // The sizes first: of what does not fit, nothing is read but its length.
-      `SELECT id, chat, author, wa_message_id, sealed, received_at FROM "InboundMessage" JOIN (
-         SELECT id AS sized_id, bytes, SUM(bytes) OVER (ORDER BY id) AS total_bytes FROM (
-           SELECT id, length(sealed) AS bytes FROM "InboundMessage"
-           WHERE instance = ? AND id > ? AND from_me = 0 ORDER BY id LIMIT ?
-         ) AS page
-       ) AS sized ON id = sized_id WHERE total_bytes - bytes < ? ORDER BY id`,
-      [options.instance, options.after, limit, options.maxBytes],
+    const rows = await this.#page(
+      'from_me = 0 AND instance = ? AND id > ?',
+      [options.instance, options.after],
+      {
+        limit,
+        maxBytes: options.maxBytes,
+      },
     )
-    const items = rows.map((row): JournalEntry => {
-      const waMessageId = String(row['wa_message_id'])
-      const opened = this.#sealer.open(row['sealed'] as Uint8Array, context(options.instance, waMessageId))
-      const sealed = JSON.parse(Buffer.from(opened).toString('utf8')) as Sealed
-      return {
-        id: Number(row['id']),
-        from: displayAuthor(String(row['author'])),
-        chat: String(row['chat']) as ChatId,
-        kind: sealed.kind,
-        text: sealed.text,
-        waMessageId,
-        receivedAt: Number(row['received_at']),
-      }
-    })
+    const items = rows.map((row) => this.#entry(options.instance, row))
     return { items, next: items.at(-1)?.id ?? null }
+  }
+
+  /** What opens the votes on a poll of this chat; undefined when it never came here. */
+  async poll(instance: InstanceId, chat: ChatId, poll: MessageKey): Promise<KnownPoll | undefined> {
+    const [row] = await this.#database.read(
+      'SELECT sealed FROM "InboundMessage" WHERE instance = ? AND chat = ? AND author = ? AND wa_message_id = ?',
+      [instance, chat, poll.author, poll.waMessageId],
+    )
+    if (row === undefined) return undefined
+    const { content, pollSecret } = this.#open(instance, poll.waMessageId, row)
+    if (content.kind !== 'poll' || pollSecret === undefined) return undefined
+    return { secret: Buffer.from(pollSecret, 'base64'), options: content.options }
+  }
+
+  /** That a stranger said what only the account's own devices may say. */
+  spoofed(
+    tenant: TenantId,
+    instance: InstanceId,
+    spoof: { readonly stranger: ChatId; readonly waMessageId: WaMessageId; readonly name: string },
+  ): Statement {
+    const { stranger, waMessageId, name } = spoof
+    return this.#events.append({
+      tenant,
+      instance,
+      type: 'security.spoofed_protocol_message',
+      payload: { from: displayAuthor(stranger), chat: stranger, message: name, waMessageId },
+    })
+  }
+
+  /** The chats of unsettled messages with an id above `after`, in order of their ids, at most `limit` rows. */
+  async unsettledChats(
+    instance: InstanceId,
+    after: number,
+    limit: number,
+  ): Promise<readonly { readonly id: number; readonly chat: ChatId }[]> {
+    const rows = await this.#database.read(
+      'SELECT id, chat FROM "InboundMessage" WHERE instance = ? AND id > ? ' +
+        'AND settled_at IS NULL AND set_aside_at IS NULL ORDER BY id LIMIT ?',
+      [instance, after, limit],
+    )
+    return rows.map((row) => ({ id: Number(row['id']), chat: String(row['chat']) as ChatId }))
+  }
+
+  /** The next unsettled messages of a chat, oldest first, ending with the one that reaches `maxBytes` of content. */
+  async unsettledOf(
+    instance: InstanceId,
+    chat: ChatId,
+    page: { readonly limit: number; readonly maxBytes: number },
+  ): Promise<readonly UnsettledEntry[]> {
+    const rows = await this.#page(
+      'settled_at IS NULL AND set_aside_at IS NULL AND instance = ? AND chat = ?',
+      [instance, chat],
+      page,
+    )
+    return rows.map((row) => ({ ...this.#entry(instance, row), attempts: Number(row['attempts']) }))
+  }
+
+  /** The statements that end a message's way; nothing changes when it is ended already. */
+  settle(instance: InstanceId, id: number): Statement {
+    return {
+      sql: 'UPDATE "InboundMessage" SET settled_at = ? WHERE id = ? AND instance = ? AND settled_at IS NULL',
+      params: [this.#clock.now(), id, instance],
+    }
+  }
+
+  /** Counts a try that failed, or that is about to be made. */
+  async countAttempt(instance: InstanceId, id: number): Promise<void> {
+    await this.#database.write(
+      [
+        {
+          sql: 'UPDATE "InboundMessage" SET attempts = attempts + 1 WHERE id = ? AND instance = ?',
+          params: [id, instance],
+        },
+      ],
+      rowsOf(instance),
+    )
+  }
+
+  async write(instance: InstanceId, statements: readonly Statement[]): Promise<void> {
+    await this.#database.write(statements, rowsOf(instance))
+  }
+
+  /** Leaves a message for a person to decide on, with its event, and lets its chat go on. */
+  async setAside(
+    tenant: TenantId,
+    instance: InstanceId,
+    entry: UnsettledEntry,
+    reason: string,
+  ): Promise<void> {
+    const now = this.#clock.now()
+    const { chat, author, waMessageId, content } = entry.message
+    await this.#database.write(
+      [
+        {
+          sql:
+            'UPDATE "InboundMessage" SET set_aside_at = ?, set_aside_reason = ? ' +
+            'WHERE id = ? AND instance = ? AND settled_at IS NULL AND set_aside_at IS NULL',
+          params: [now, reason, entry.id, instance],
+          mustChange: 1,
+        },
+        this.#events.append({
+          tenant,
+          instance,
+          type: 'inbound.set_aside',
+          payload: {
+            id: entry.id,
+            chat,
+            from: displayAuthor(author),
+            kind: content.kind,
+            waMessageId,
+            reason,
+            receivedAt: new Date(entry.receivedAt).toISOString(),
+          },
+        }),
+      ],
+      rowsOf(instance),
+    )
+  }
+
+  /** Messages set aside after the cursor `after`, oldest first; as `list`. */
+  async setAsideList(options: {
+    readonly instance: InstanceId
+    readonly after: number
+    readonly limit: number
+    readonly maxBytes: number
+  }): Promise<{ readonly items: readonly SetAsideEntry[]; readonly next: number | null }> {
+    const rows = await this.#page(
+      'settled_at IS NULL AND set_aside_at IS NOT NULL AND instance = ? AND id > ?',
+      [options.instance, options.after],
+      options,
+    )
+    const items = rows.map((row) => ({
+      ...this.#entry(options.instance, row),
+      setAsideAt: Number(row['set_aside_at']),
+      reason: String(row['set_aside_reason']),
+      attempts: Number(row['attempts']),
+    }))
+    return { items, next: items.at(-1)?.id ?? null }
+  }
+
+  /** The chat of a message set aside; null when there is none with this id. */
+  async chatSetAside(instance: InstanceId, id: number): Promise<ChatId | null> {
+    const [row] = await this.#database.read(
+      'SELECT chat FROM "InboundMessage" WHERE instance = ? AND id = ? ' +
+        'AND settled_at IS NULL AND set_aside_at IS NOT NULL',
+      [instance, id],
+    )
+    return row === undefined ? null : (String(row['chat']) as ChatId)
+  }
+
+  /** Back into its chat's line with all its tries, or gone for good; false when it is not set aside (any more). */
+  async decideSetAside(instance: InstanceId, id: number, decision: 'retry' | 'drop'): Promise<boolean> {
+    const where = 'WHERE id = ? AND instance = ? AND settled_at IS NULL AND set_aside_at IS NOT NULL'
+    const statement: Statement =
+      decision === 'retry'
+        ? {
+            sql: `UPDATE "InboundMessage" SET set_aside_at = NULL, set_aside_reason = NULL, attempts = 0 ${where}`,
+            params: [id, instance],
+          }
+        : {
+            sql: `UPDATE "InboundMessage" SET settled_at = ? ${where}`,
+            params: [this.#clock.now(), id, instance],
+          }
+    const [result] = await this.#database.write([statement], rowsOf(instance))
+    return (result?.changes ?? 0) > 0
   }
 
   /** The unread messages of a chat, oldest first, at most 100, and the words of the last one. */
@@ -187,6 +393,46 @@ export class InboundJournal {
       [instance, ...chats],
     )
     return one === undefined ? null : (String(one['chat']) as ChatId)
+  }
+
+  /** Rows in order of id, ending with the one that reaches `maxBytes`: of what does not fit, only its length is read. */
+  #page(
+    where: string,
+    params: readonly (string | number)[],
+    page: { readonly limit: number; readonly maxBytes: number },
+  ): Promise<readonly Row[]> {
+    return this.#database.read(
+      `SELECT ${COLUMNS}, attempts, set_aside_at, set_aside_reason FROM "InboundMessage" JOIN (
+         SELECT id AS sized_id, bytes, SUM(bytes) OVER (ORDER BY id) AS total_bytes FROM (
+           SELECT id, length(sealed) AS bytes FROM "InboundMessage" WHERE ${where} ORDER BY id LIMIT ?
+         ) AS page
+       ) AS sized ON id = sized_id WHERE total_bytes - bytes < ? ORDER BY id`,
+      [...params, page.limit, page.maxBytes],
+    )
+  }
+
+  #entry(instance: InstanceId, row: Row): JournalEntry {
+    const author = String(row['author']) as ChatId
+    const waMessageId = String(row['wa_message_id']) as WaMessageId
+    const { pollSecret: _, ...sealed } = this.#open(instance, waMessageId, row)
+    return {
+      id: Number(row['id']),
+      from: displayAuthor(author),
+      message: {
+        ...sealed,
+        chat: String(row['chat']) as ChatId,
+        author,
+        addressedAs: String(row['addressed_as']),
+        waMessageId,
+        fromMe: Number(row['from_me']) === 1,
+      },
+      receivedAt: Number(row['received_at']),
+    }
+  }
+
+  #open(instance: InstanceId, waMessageId: string, row: Row): Sealed {
+    const opened = this.#sealer.open(row['sealed'] as Uint8Array, context(instance, waMessageId))
+    return JSON.parse(Buffer.from(opened).toString('utf8')) as Sealed
   }
 
   /** Deletes everything an instance has received. */

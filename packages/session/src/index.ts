@@ -8,7 +8,7 @@ export type {
   EngineHandlers,
   EngineMessage,
   EngineOptions,
-  InboundMessage,
+  KnownPoll,
   OutboundContent,
   Receipt,
 } from './engine.ts'
@@ -16,7 +16,12 @@ export { BaileysEngine } from './engines/baileys/baileys-engine.ts'
 export { isLoopback, trustsWhatsApp } from './engines/baileys/trust.ts'
 export { checkEngine, holdHistories, type MetricSample, socketCacheMetrics } from '@eclusa/baileys'
 export { sessionErrors } from './errors.ts'
-export { InboundJournal, type JournalEntry } from './inbound-journal-store.ts'
+export {
+  InboundJournal,
+  type JournalEntry,
+  type SetAsideEntry,
+  type UnsettledEntry,
+} from './inbound-journal-store.ts'
 export {
   SessionPool,
   type SessionEvents,

@@ -27,6 +27,8 @@ export interface SessionPorts {
   receipt(instance: InstanceId, receipt: Receipt): Promise<void>
   /** The content of an own message, for a recipient that could not decrypt it. */
   contentForRetry(instance: InstanceId, waMessageId: string): Promise<OutboundContent | undefined>
+  /** A message of this chat was journalled a moment ago. */
+  journalled?(tenant: TenantId, instance: InstanceId, chat: ChatId): void
 }
 
 export type SessionEvents = {
@@ -268,7 +270,16 @@ export class SessionPool implements Lifecycle {
       ports: {
         receipt: (receipt) => ports.receipt(instance, receipt),
         contentForRetry: (waMessageId) => ports.contentForRetry(instance, waMessageId),
-        journal: (message) => journal.append(tenant, instance, message),
+        journal: (message, pollSecret) => journal.append(tenant, instance, message, pollSecret),
+        journalled: (chat) => ports.journalled?.(tenant, instance, chat),
+        spoofed: (stranger, waMessageId, name) => {
+          log.warn(
+            { tenant, instance, chat: stranger, message: name },
+            'a stranger posed as an own device: refused',
+          )
+          return [journal.spoofed(tenant, instance, { stranger, waMessageId, name })]
+        },
+        poll: (chat, poll) => journal.poll(instance, chat, poll),
         isJournalled: (chat, author, waMessageId) => journal.has(instance, chat, author, waMessageId),
       },
       onChange: (view) => {

@@ -67,7 +67,7 @@ export interface SessionOptions {
   /** Admission control: waits for a place among those that are starting; the function returned gives it back. */
   readonly admit: () => Promise<() => void>
   /** The engine's ports that are not the session's own business. */
-  readonly ports: Pick<EngineHandlers, 'receipt' | 'journal' | 'isJournalled' | 'contentForRetry'>
+  readonly ports: Omit<EngineHandlers, 'qr' | 'paired' | 'online' | 'closed'>
   readonly onChange: (view: SessionView) => void
   /** Credentials that WhatsApp no longer accepts are deleted before the instance can be linked anew. */
   readonly forgetCredentials: () => Promise<void>

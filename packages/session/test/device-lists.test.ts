@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { CacheBudget, type SharedFact } from '@eclusa/bounded-cache'
-import { type InstanceId, makeInstanceId } from '@eclusa/kernel'
+import { type InstanceId, makeInstanceId, wordsOf } from '@eclusa/kernel'
 import { ManualClock, until } from '@eclusa/kernel/test-kit'
 import type { NumberPhone } from '@eclusa/simulator'
 import { openTestDatabase, testSealer } from '@eclusa/storage/test-kit'
@@ -37,7 +37,7 @@ async function restart(bench: Bench, instance: InstanceId): Promise<void> {
 
 async function texts(bench: Bench, instance: InstanceId): Promise<(string | null)[]> {
   const { items } = await bench.journal.list({ instance, after: 0, limit: 100, maxBytes: 1_000_000 })
-  return items.map(({ text }) => text)
+  return items.map(({ message }) => wordsOf(message.content))
 }
 
 /** One more device of a number that is linked already. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { KIB, makeInstanceId, makeWaMessageId, MIB, parseTenantId } from '@eclusa/kernel'
+import { KIB, makeInstanceId, makeWaMessageId, MIB, parseTenantId, wordsOf } from '@eclusa/kernel'
 import { ManualClock } from '@eclusa/kernel/test-kit'
 import { EventLog } from '@eclusa/storage'
 import { openTestDatabase, testSealer } from '@eclusa/storage/test-kit'
@@ -23,8 +23,10 @@ test('a page ends with the message that reaches its bytes, and pages together lo
         addressedAs: chat,
         waMessageId: makeWaMessageId(),
         fromMe: false,
-        kind: 'text',
-        text: String(index).repeat(size),
+        alias: null,
+        content: { kind: 'text', text: String(index).repeat(size) },
+        quoted: null,
+        mentions: [],
         pushName: null,
         sentAt: clock.now(),
       }),
@@ -40,7 +42,7 @@ test('a page ends with the message that reaches its bytes, and pages together lo
         limit: 500,
         maxBytes,
       })
-      if (next !== null) found.push(items.map(({ text }) => text?.length ?? 0))
+      if (next !== null) found.push(items.map(({ message }) => wordsOf(message.content)?.length ?? 0))
       after = next
     }
     return found

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { type InstanceId, MIB, type WaMessageId } from '@eclusa/kernel'
+import { type InstanceId, MIB, type WaMessageId, wordsOf } from '@eclusa/kernel'
 import { until } from '@eclusa/kernel/test-kit'
 import { type Bench, chatOf, setup, tenant } from './harness.ts'
 
@@ -10,7 +10,7 @@ const DAVE = '5511910000002'
 
 async function inboundTexts(bench: Bench, instance: InstanceId): Promise<(string | null)[]> {
   const { items } = await bench.journal.list({ instance, after: 0, limit: 500, maxBytes: MIB })
-  return items.map(({ text }) => text)
+  return items.map(({ message }) => wordsOf(message.content))
 }
 
 test('a text arrives once, decrypted, under the id it was given, and its receipts come back', async (t) => {
@@ -42,8 +42,8 @@ for (const addressing of ['pn', 'lid'] as const) {
     await until(async () => (await inboundTexts(bench, instance)).length === 1, 'it is journalled')
     const { items } = await bench.journal.list({ instance, after: 0, limit: 10, maxBytes: MIB })
     assert.deepEqual(
-      items.map(({ from, chat, kind, text }) => ({ from, chat, kind, text })),
-      [{ from: `+${CAROL}`, chat: chatOf(CAROL), kind: 'text', text: 'is this open?' }],
+      items.map(({ from, message: { chat, content } }) => ({ from, chat, content })),
+      [{ from: `+${CAROL}`, chat: chatOf(CAROL), content: { kind: 'text', text: 'is this open?' } }],
     )
     await bench.simulator.assertClean()
   })

@@ -79,6 +79,9 @@ function setup(): {
       receipt: () => Promise.resolve(),
       contentForRetry: () => Promise.resolve(undefined),
       journal: () => [],
+      journalled: () => {},
+      spoofed: () => [],
+      poll: () => Promise.resolve(undefined),
       isJournalled: () => Promise.resolve(false),
     },
     onChange: ({ state }) => {

@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict'
 import type { TestContext } from 'node:test'
-import { type InstanceId, makeInstanceId, MIB, parseTenantId, type WaMessageId } from '@eclusa/kernel'
+import {
+  type InstanceId,
+  makeInstanceId,
+  MIB,
+  parseTenantId,
+  type WaMessageId,
+  wordsOf,
+} from '@eclusa/kernel'
 import { ManualClock } from '@eclusa/kernel/test-kit'
 import { type Database, EventLog } from '@eclusa/storage'
 import { openTestDatabase, testEachDatabase as test, testSealer } from '@eclusa/storage/test-kit'
@@ -142,8 +149,10 @@ test('a message is journalled with the session that opened it, both or neither',
           addressedAs: '5511@s.whatsapp.net',
           waMessageId: `WA${step}` as WaMessageId,
           fromMe: false,
-          kind: 'text',
-          text: 'hello there',
+          alias: null,
+          content: { kind: 'text', text: 'hello there' },
+          quoted: null,
+          mentions: [],
           pushName: null,
           sentAt: clock.now(),
         }),
@@ -157,7 +166,11 @@ test('a message is journalled with the session that opened it, both or neither',
   await assert.rejects(receive('2'))
   const { items } = await journal.list({ instance, after: 0, limit: 10, maxBytes: MIB })
   assert.deepEqual(
-    items.map(({ waMessageId, text, from }) => ({ waMessageId, text, from })),
+    items.map(({ from, message }) => ({
+      waMessageId: message.waMessageId,
+      text: wordsOf(message.content),
+      from,
+    })),
     [{ waMessageId: 'WA1', text: 'hello there', from: '+5511' }],
   )
   const [stored] = (await store.readKeys(instance, 'session', ['5511.0'])).values()

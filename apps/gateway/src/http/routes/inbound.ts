@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { inboundShape, shownInbound } from '../inbound-shape.ts'
 import { instanceOf, instanceParams } from '../inputs.ts'
 import { PAGE_BYTES } from '../limits.ts'
 import type { HttpPorts, HttpServer } from '../server.ts'
@@ -16,18 +17,7 @@ const query = z.strictObject({
     .default(100),
 })
 
-const page = z.object({
-  items: z.array(
-    z.object({
-      id: z.number(),
-      from: z.string(),
-      text: z.string().nullable(),
-      waMessageId: z.string(),
-      receivedAt: z.iso.datetime(),
-    }),
-  ),
-  next: z.number().nullable(),
-})
+const page = z.object({ items: z.array(inboundShape), next: z.number().nullable() })
 
 /** What contacts wrote, oldest first. A page ends early when its texts are long: `next` says where to go on. */
 export async function inboundRoutes(http: HttpServer, ports: HttpPorts): Promise<void> {
@@ -40,7 +30,7 @@ export async function inboundRoutes(http: HttpServer, ports: HttpPorts): Promise
       return ports.reads.run(async () => {
         const { items, next } = await ports.journal.list({ instance: id, after, limit, maxBytes: PAGE_BYTES })
         return {
-          items: items.map((item) => ({ ...item, receivedAt: new Date(item.receivedAt).toISOString() })),
+          items: items.map(shownInbound),
           next,
         }
       })

@@ -14,21 +14,42 @@ import {
   jidDecode,
   jidNormalizedUser,
   makeWASocket,
+  type proto,
   resolveLimits,
   type SignalKeyStoreWithTransaction,
 } from '@eclusa/baileys'
 import { BoundedCache, type CacheStats } from '@eclusa/bounded-cache'
-import { type ChatId, type Clock, EclusaError, MINUTE, SECOND, type Timer } from '@eclusa/kernel'
+import {
+  type ChatId,
+  type Clock,
+  EclusaError,
+  type InboundMessage,
+  MINUTE,
+  SECOND,
+  type Timer,
+} from '@eclusa/kernel'
 import type { Statement } from '@eclusa/storage'
 import type { AuthStore } from '../../auth-store.ts'
 import type { Engine, EngineConnection, EngineMessage, EngineOptions } from '../../engine.ts'
 import { sessionErrors } from '../../errors.ts'
 import { readCloseReason, readErrorCode } from './close-reason.ts'
 import { engineLogger } from './engine-log.ts'
-import { guardRepository } from './guarded-repository.ts'
+import { guardRepository, type Opened } from './guarded-repository.ts'
 import { DeviceLists, usersOf } from './device-lists.ts'
-import { type OwnJids, readEnvelope, translateInbound } from './inbound.ts'
+import {
+  byNumbers,
+  type Inbound,
+  lidsIn,
+  nothingPadded,
+  type OwnJids,
+  readEnvelope,
+  translateHandedOver,
+  translateInbound,
+} from './inbound.ts'
+import { messageId } from './inbound-content.ts'
+import { toChat } from './jid.ts'
 import { toWhatsApp } from './outbound.ts'
+import { openVote } from './poll-votes.ts'
 import { readReceipt } from './receipts.ts'
 import { EVENT_BUFFER } from '../../memory.ts'
 import { SignalKeys } from './signal-keys.ts'
@@ -100,6 +121,8 @@ interface ConnectionOptions extends EngineOptions {
   readonly cacheLimits: CacheLimitsOptions | undefined
   readonly maxHistoryBytes: number | undefined
 }
+
+type FoundMessage = Extract<Inbound, { readonly is: 'message' }>
 
 interface AckWaiter {
   resolve(stanza: BinaryNode): void
@@ -427,13 +450,15 @@ class BaileysConnection implements EngineConnection {
   /** A redelivery of what is journalled gets its receipt from us; everything else goes on to be decrypted. */
   async #admitMessage(stanza: BinaryNode): Promise<boolean> {
     const { id, from, category } = stanza.attrs
-    if (id === undefined || from === undefined || category === 'peer') return true
+    if (id === undefined || from === undefined) return true
     for (const child of Array.isArray(stanza.content) ? stanza.content : []) {
       if (child.tag === 'enc' && child.content instanceof Uint8Array) this.#stanzas.set(child.content, stanza)
     }
+    if (category === 'peer') return true
     const envelope = await this.#envelope(stanza)
     if (envelope === undefined || envelope.fromMe) return true
-    if (!(await this.#options.handlers.isJournalled(envelope.chat, envelope.author, id))) return true
+    const { handlers } = this.#options
+    if (!(await handlers.isJournalled(envelope.chat, envelope.author, messageId(id)))) return true
     await this.#socket.sendReceipt(from, stanza.attrs['participant'], [id], 'inactive')
     return false
   }
@@ -468,18 +493,87 @@ class BaileysConnection implements EngineConnection {
   }
 
   /** Called between decryption and commit. What is thrown here leaves the message undelivered, and it comes again. */
-  async #journal(ciphertext: Uint8Array, plaintext: Uint8Array): Promise<readonly Statement[]> {
+  async #journal(ciphertext: Uint8Array, plaintext: Uint8Array): Promise<Opened> {
+    const nothing = { statements: [], plaintext }
     const stanza = this.#stanzas.get(ciphertext)
-    if (stanza === undefined) return []
+    if (stanza === undefined) return nothing
     const envelope = await this.#envelope(stanza)
-    if (envelope === undefined) return []
-    const message = translateInbound(stanza, envelope, plaintext)
-    if (message === undefined) return []
-    // Of two copies on their way at once only one is journalled. A failed commit ends the connection, and this memory.
-    const key = `${message.chat} ${message.author} ${message.waMessageId}`
-    if (this.#journalled.has(key)) return []
+    if (envelope === undefined) return nothing
+    const { handlers } = this.#options
+    const inbound = translateInbound(stanza, envelope, this.#own(), plaintext)
+    if (inbound.is === 'arrangement') return nothing
+    if (inbound.is === 'spoofed') {
+      const waMessageId = messageId(stanza.attrs['id'] ?? '')
+      const statements = handlers.spoofed(envelope.author, waMessageId, inbound.name)
+      // Not for Baileys' own guard to see: it would already have let the state of its history move.
+      return { statements, plaintext: nothingPadded() }
+    }
+    // Between the account's own devices there are no messages to a person, but those handed over later.
+    const isPeer = stanza.attrs['category'] === 'peer' && envelope.fromMe
+    const found =
+      inbound.is === 'handed_over' ? await this.#handedOver(inbound.messages) : isPeer ? [] : [inbound]
+    const fresh = found.filter(({ message }) => this.#isFirst(message))
+    const statements: Statement[] = []
+    for (const each of fresh) {
+      statements.push(...handlers.journal(await this.#complete(each), each.pollSecret))
+    }
+    const onWritten = (): void => fresh.forEach(({ message }) => handlers.journalled(message.chat))
+    return { statements, plaintext, onWritten }
+  }
+
+  /** Of two copies on their way at once only one is journalled. A failed commit ends the connection, and this memory. */
+  #isFirst({ chat, author, waMessageId }: InboundMessage): boolean {
+    const key = `${chat} ${author} ${waMessageId}`
+    if (this.#journalled.has(key)) return false
     this.#journalled.set(key, true)
-    return this.#options.handlers.journal(message)
+    return true
+  }
+
+  /** What came without its content and the phone handed over; some may have come by themselves meanwhile. */
+  async #handedOver(infos: readonly proto.IWebMessageInfo[]): Promise<readonly FoundMessage[]> {
+    const found: FoundMessage[] = []
+    for (const info of infos) {
+      const inbound = await translateHandedOver(info, this.#own(), (lid) => this.#numberOfLid(lid))
+      if (inbound?.is !== 'message') continue
+      const { chat, author, waMessageId } = inbound.message
+      if (!(await this.#options.handlers.isJournalled(chat, author, waMessageId))) found.push(inbound)
+    }
+    return found
+  }
+
+  /** The message with all that needs what we know: numbers for LIDs, and what a vote says. */
+  async #complete({ message, vote }: FoundMessage): Promise<InboundMessage> {
+    const lids = lidsIn(message)
+    const complete = lids.length === 0 ? message : byNumbers(message, await this.#numbersOf(lids))
+    const { content, chat, author, alias } = complete
+    if (content.kind !== 'poll_vote' || vote === null) return complete
+    const poll = await this.#options.handlers.poll(chat, content.target)
+    if (poll === undefined) return complete
+    const { number, lid } = this.#own()
+    const aliases = new Map([
+      [author, alias],
+      [toChat(number), lid === undefined ? null : toChat(lid)],
+    ])
+    const namesOf = (person: ChatId): readonly ChatId[] => {
+      const other = aliases.get(person) ?? lids.find((each) => each !== person)
+      return other === undefined ? [person] : [person, other]
+    }
+    const { author: creator, waMessageId: pollId } = content.target
+    const names = { pollId, creators: namesOf(creator), voters: namesOf(author) }
+    return { ...complete, content: { ...content, choices: openVote(vote, poll, names) } }
+  }
+
+  /** The numbers of LIDs, as far as the store knows them; asks nobody. */
+  async #numbersOf(lids: readonly ChatId[]): Promise<ReadonlyMap<ChatId, ChatId>> {
+    const { number, lid: ownLid } = this.#own()
+    const ids = new Map(lids.map((lid) => [lid, `${lid.split('@')[0]}_reverse`]))
+    const known = await this.#keys.get('lid-mapping', [...ids.values()])
+    const numbers = new Map<ChatId, ChatId>()
+    for (const [lid, id] of ids) {
+      const user = lid === ownLid ? number.split('@')[0] : known[id]
+      if (user !== undefined) numbers.set(lid, toChat(`${user}@s.whatsapp.net`))
+    }
+    return numbers
   }
 
   /** A retry request that we could not look up must not be acknowledged: it comes again. */
@@ -494,9 +588,11 @@ class BaileysConnection implements EngineConnection {
   }
 
   #envelope(stanza: BinaryNode): ReturnType<typeof readEnvelope> {
-    return readEnvelope(stanza, this.#own(), (lid) =>
-      this.#socket.signalRepository.lidMapping.getPNForLID(lid),
-    )
+    return readEnvelope(stanza, this.#own(), (lid) => this.#numberOfLid(lid))
+  }
+
+  #numberOfLid(lid: string): Promise<string | null> {
+    return this.#socket.signalRepository.lidMapping.getPNForLID(lid)
   }
 
   #own(): OwnJids {

@@ -25,10 +25,20 @@ export interface GuardOptions {
   readonly transactions: SignalKeyStoreWithTransaction
   /** The store itself. */
   readonly keys: SignalKeys
-  /** What must be committed together with the session that opened this ciphertext. */
-  readonly journal: (ciphertext: Uint8Array, plaintext: Uint8Array) => Promise<readonly Statement[]>
+  /** Sees each decrypted message before Baileys does. */
+  readonly journal: (ciphertext: Uint8Array, plaintext: Uint8Array) => Promise<Opened>
   /** Asked for each message to one address, in the context of its send: what to call when its key is made. */
   readonly onEncrypt: (jid: string) => (() => void) | undefined
+}
+
+/** What becomes of a decrypted message. */
+export interface Opened {
+  /** To be committed together with the session that opened it. */
+  readonly statements: readonly Statement[]
+  /** What Baileys gets to see. */
+  readonly plaintext: Uint8Array
+  /** Called when all of it is on disk. */
+  readonly onWritten?: () => void
 }
 
 type Together = (statements: readonly Statement[]) => void
@@ -68,17 +78,23 @@ export function guardRepository(options: GuardOptions): SignalRepositoryWithLIDS
   const inGroup = <T>(group: string, step: (together: Together) => Promise<T>): Promise<T> =>
     outside(() => locked(`${scope} ${group}`, step))
 
-  const journalled = <T extends Uint8Array>(
+  const journalled = (
     transactionKey: string,
     ciphertext: Uint8Array,
     together: Together,
-    decrypt: () => Promise<T>,
-  ): Promise<T> =>
+    decrypt: () => Promise<Uint8Array>,
+  ): Promise<Opened> =>
     transactions.transaction(async () => {
-      const plaintext = await decrypt()
-      together(await journal(ciphertext, plaintext))
-      return plaintext
+      const opened = await journal(ciphertext, await decrypt())
+      together(opened.statements)
+      return opened
     }, transactionKey)
+
+  const seen = async (opening: Promise<Opened>): Promise<Buffer> => {
+    const { plaintext, onWritten } = await opening
+    onWritten?.()
+    return Buffer.from(plaintext.buffer, plaintext.byteOffset, plaintext.byteLength)
+  }
 
   return {
     ...repository,
@@ -90,13 +106,15 @@ export function guardRepository(options: GuardOptions): SignalRepositoryWithLIDS
       })
     },
     decryptMessage: (args) =>
-      atAddress(args.jid, (jid, together) =>
-        journalled(jid, args.ciphertext, together, () => {
-          const decrypt = (): Promise<Uint8Array> => repository.decryptMessage({ ...args, jid })
-          // A pkmsg names its session; a msg is tried on each.
-          if (args.type === 'pkmsg') return decrypt()
-          return keepUntriedSessions(transactions, repository.jidToSignalProtocolAddress(jid), decrypt)
-        }),
+      seen(
+        atAddress(args.jid, (jid, together) =>
+          journalled(jid, args.ciphertext, together, () => {
+            const decrypt = (): Promise<Uint8Array> => repository.decryptMessage({ ...args, jid })
+            // A pkmsg names its session; a msg is tried on each.
+            if (args.type === 'pkmsg') return decrypt()
+            return keepUntriedSessions(transactions, repository.jidToSignalProtocolAddress(jid), decrypt)
+          }),
+        ),
       ),
     // Asked for every device of every send; the full answer means to rebuild the record from its JSON.
     validateSession: (jid) =>
@@ -109,8 +127,10 @@ export function guardRepository(options: GuardOptions): SignalRepositoryWithLIDS
     deleteSession: (jids) => outside(() => repository.deleteSession(jids)),
     encryptGroupMessage: (args) => inGroup(args.group, () => repository.encryptGroupMessage(args)),
     decryptGroupMessage: (args) =>
-      inGroup(args.group, (together) =>
-        journalled(args.group, args.msg, together, () => repository.decryptGroupMessage(args)),
+      seen(
+        inGroup(args.group, (together) =>
+          journalled(args.group, args.msg, together, () => repository.decryptGroupMessage(args)),
+        ),
       ),
     processSenderKeyDistributionMessage: (args) =>
       inGroup(args.item.groupId ?? '', () => repository.processSenderKeyDistributionMessage(args)),

@@ -1,18 +1,25 @@
+import { type BinaryNode, encodeWAMessage, jidNormalizedUser, proto, unpadRandomMax16 } from '@eclusa/baileys'
+import { type ChatId, type InboundMessage, SECOND } from '@eclusa/kernel'
 import {
-  type BinaryNode,
-  jidNormalizedUser,
-  normalizeMessageContent,
-  proto,
-  unpadRandomMax16,
-} from '@eclusa/baileys'
-import { type ChatId, SECOND, type WaMessageId } from '@eclusa/kernel'
-import type { InboundKind, InboundMessage } from '../../engine.ts'
+  contextOf,
+  cut,
+  type EncryptedVote,
+  encryptedVoteOf,
+  messageId,
+  type Perspective,
+  pollSecretOf,
+  translateContent,
+  unwrap,
+} from './inbound-content.ts'
+import { toChat } from './jid.ts'
 
 /** Who wrote, where, and how it was addressed, from a message stanza; undefined for what is no chat (status, newsletter). */
 export interface Envelope {
   readonly chat: ChatId
   readonly author: ChatId
   readonly addressedAs: string
+  /** The author's LID when the number is the author, or the number when the LID is, as far as the stanza tells. */
+  readonly alias: ChatId | null
   readonly fromMe: boolean
 }
 
@@ -39,17 +46,29 @@ export async function readEnvelope(
   const writer = isGroup || isBroadcast ? participant : from
   if (writer === undefined) return undefined
   const fromMe = isOwn(writer, own)
-  const alternative = isGroup || isBroadcast ? stanza.attrs['participant_pn'] : stanza.attrs['sender_pn']
-  const author = await byNumber(writer, alternative, numberOfLid)
-  if (isGroup) return { chat: toChat(from), author, addressedAs: from, fromMe }
+  const prefix = isGroup || isBroadcast ? 'participant' : 'sender'
+  const author = await byNumber(writer, stanza.attrs[`${prefix}_pn`], numberOfLid)
+  const written = {
+    author,
+    alias: aliasOf(author, [writer, stanza.attrs[`${prefix}_lid`]]),
+    addressedAs: from,
+    fromMe,
+  }
+  if (isGroup) return { ...written, chat: toChat(from) }
   // A copy of what another device of the account sent names the other person as recipient.
-  if (recipient === undefined) return { chat: author, author, addressedAs: from, fromMe }
+  if (recipient === undefined) return { ...written, chat: author }
   const chat = await byNumber(
     recipient,
     stanza.attrs['peer_recipient_pn'] ?? stanza.attrs['recipient_pn'],
     numberOfLid,
   )
-  return { chat, author, addressedAs: from, fromMe }
+  return { ...written, chat }
+}
+
+/** The other name of a person who is called by their number. */
+function aliasOf(author: ChatId, names: readonly (string | undefined)[]): ChatId | null {
+  const lid = names.map((jid) => (jid === undefined ? '' : toChat(jid))).find((jid) => jid.endsWith('@lid'))
+  return lid === undefined || lid === author ? null : (lid as ChatId)
 }
 
 function isOwn(jid: string, own: OwnJids): boolean {
@@ -68,77 +87,154 @@ async function byNumber(
   return number === null ? chat : toChat(number)
 }
 
-/** Companies on WhatsApp's own hosting are people like others under another server name. */
-const SERVERS: ReadonlyMap<string, string> = new Map([
-  ['hosted', 's.whatsapp.net'],
-  ['hosted.lid', 'lid'],
-])
+/** What a decrypted message turned out to be. */
+export type Inbound =
+  | {
+      readonly is: 'message'
+      readonly message: InboundMessage
+      /** Opens the votes on it, when it is a poll. */
+      readonly pollSecret: Uint8Array | null
+      /** What was voted, when it is a vote. */
+      readonly vote: EncryptedVote | null
+    }
+  /** Only the account's own devices may say this: it is not to be acted on. `name` is the protocol message's type. */
+  | { readonly is: 'spoofed'; readonly name: string }
+  /** Messages that had come without their content, which the account's phone now hands over. */
+  | { readonly is: 'handed_over'; readonly messages: readonly proto.IWebMessageInfo[] }
+  /** Keys, history, and other arrangements between devices. */
+  | { readonly is: 'arrangement' }
 
-/**
- * Any JID as a chat, without its device. Unlike `parseChatId` it takes what it does not know as it is: a message that
- * WhatsApp has sent must be journalled, whatever new kind of sender it names.
- */
-function toChat(jid: string): ChatId {
-  const [user = '', server = ''] = jid.split('@')
-  return `${user.split(':')[0]}@${SERVERS.get(server) ?? server}` as ChatId
+/** Acts on nothing: what stands in for a message that must not reach the engine. */
+export function nothingPadded(): Uint8Array {
+  return encodeWAMessage({})
 }
 
-/**
- * A decrypted message in our words, or undefined for what is no message to a person: keys, history, and other
- * arrangements between the account's own devices.
- */
+/** A decrypted message in our words. Never throws: what cannot be read is a message of kind `other`, `unreadable`. */
 export function translateInbound(
   stanza: BinaryNode,
   envelope: Envelope,
+  own: OwnJids,
   padded: Uint8Array,
-): InboundMessage | undefined {
-  const decoded = proto.Message.decode(unpadRandomMax16(padded))
-  const outer = decoded.deviceSentMessage?.message ?? decoded
-  const content = normalizeMessageContent(outer)
-  if (content === undefined || content === null) return undefined
-  const found = classify(content)
-  if (found === undefined) return undefined
-  return {
+): Inbound {
+  const { id, notify, t } = stanza.attrs
+  const seconds = Number(t)
+  const head = {
     ...envelope,
-    waMessageId: (stanza.attrs['id'] ?? '') as WaMessageId,
-    kind: found.kind,
-    text: found.text,
-    pushName: stanza.attrs['notify'] ?? null,
-    sentAt: Number(stanza.attrs['t'] ?? 0) * SECOND,
+    waMessageId: messageId(id ?? ''),
+    pushName: pushNameOf(notify),
+    sentAt: Number.isSafeInteger(seconds) && seconds > 0 ? seconds * SECOND : 0,
+  }
+  try {
+    const decoded = proto.Message.decode(unpadRandomMax16(padded))
+    const whole = decoded.deviceSentMessage?.message ?? decoded
+    const content = unwrap(whole)
+    if (content === undefined) return { is: 'arrangement' }
+    const protocol = content.protocolMessage
+    if (protocol) {
+      const selfOnly = selfOnlyName(protocol)
+      if (selfOnly !== undefined && !envelope.fromMe) return { is: 'spoofed', name: selfOnly }
+      const handedOver = handedOverIn(protocol)
+      if (handedOver.length > 0) return { is: 'handed_over', messages: handedOver }
+    }
+    return translateMessage(head, own, whole, content)
+  } catch {
+    return unreadable(head)
   }
 }
 
-function classify(content: proto.IMessage): { kind: InboundKind; text: string | null } | undefined {
-  const text = content.conversation ?? content.extendedTextMessage?.text
-  if (typeof text === 'string' && text !== '') return { kind: 'text', text }
-  const media =
-    content.imageMessage ??
-    content.videoMessage ??
-    content.documentMessage ??
-    content.audioMessage ??
-    content.stickerMessage
-  if (media !== undefined && media !== null) {
-    return { kind: 'media', text: 'caption' in media ? (media.caption ?? null) : null }
+/** A message that the account's phone handed over; undefined when it names no chat. */
+export async function translateHandedOver(
+  info: proto.IWebMessageInfo,
+  own: OwnJids,
+  numberOfLid: (lid: string) => Promise<string | null>,
+): Promise<Inbound | undefined> {
+  const { remoteJid, fromMe, id, participant } = info.key ?? {}
+  if (!remoteJid || !id) return undefined
+  const attrs: Record<string, string> = { id, from: remoteJid }
+  const author = participant ?? info.participant
+  if (author) attrs['participant'] = author
+  if (fromMe) Object.assign(attrs, { from: own.number, recipient: remoteJid })
+  const envelope = await readEnvelope({ tag: 'message', attrs }, own, numberOfLid)
+  if (envelope === undefined) return undefined
+  const head = {
+    ...envelope,
+    addressedAs: remoteJid,
+    waMessageId: messageId(id),
+    pushName: pushNameOf(info.pushName),
+    sentAt: Number(info.messageTimestamp ?? 0) * SECOND,
   }
-  if (content.locationMessage ?? content.liveLocationMessage) return { kind: 'location', text: null }
-  if (content.contactMessage ?? content.contactsArrayMessage) return { kind: 'contact', text: null }
-  if (content.reactionMessage) return { kind: 'reaction', text: content.reactionMessage.text ?? null }
-  if (content.protocolMessage) return classifyProtocol(content.protocolMessage)
-  const names = Object.keys(content).filter((name) => content[name as keyof proto.IMessage] !== null)
-  const isMessage = names.some(
-    (name) => name !== 'senderKeyDistributionMessage' && name !== 'messageContextInfo',
-  )
-  return isMessage ? { kind: 'other', text: null } : undefined
+  const whole = info.message ?? undefined
+  const content = whole === undefined ? undefined : unwrap(whole)
+  if (whole === undefined || content === undefined || content.protocolMessage) return undefined
+  return translateMessage(head, own, whole, content)
 }
 
-function classifyProtocol(
-  message: proto.Message.IProtocolMessage,
-): { kind: InboundKind; text: string | null } | undefined {
+type Head = Omit<InboundMessage, 'content' | 'quoted' | 'mentions'>
+
+function translateMessage(head: Head, own: OwnJids, whole: proto.IMessage, content: proto.IMessage): Inbound {
+  const { chat, author, fromMe } = head
+  const seenBy: Perspective = { chat, author, fromMe, own: toChat(own.number) }
+  const translated = translateContent(content, seenBy)
+  if (translated === undefined) return { is: 'arrangement' }
+  const message = { ...head, content: translated, ...contextOf(content, seenBy) }
+  return { is: 'message', message, pollSecret: pollSecretOf(whole, content), vote: encryptedVoteOf(content) }
+}
+
+function unreadable(head: Head): Inbound {
+  const content = { kind: 'other', name: 'unreadable', text: null } as const
+  const message = { ...head, content, quoted: null, mentions: [] }
+  return { is: 'message', message, pollSecret: null, vote: null }
+}
+
+/**
+ * The four arrangements that only the account's own devices make (CVE-2026-48063), by type and by what they carry:
+ * Baileys looks at the carried history whatever the type says.
+ */
+function selfOnlyName(message: proto.Message.IProtocolMessage): string | undefined {
   const { Type } = proto.Message.ProtocolMessage
-  if (message.type === Type.REVOKE) return { kind: 'delete', text: null }
-  if (message.type === Type.MESSAGE_EDIT) {
-    const edited = message.editedMessage
-    return { kind: 'edit', text: edited?.conversation ?? edited?.extendedTextMessage?.text ?? null }
+  const selfOnly: readonly [proto.Message.ProtocolMessage.Type, unknown][] = [
+    [Type.HISTORY_SYNC_NOTIFICATION, message.historySyncNotification],
+    [Type.APP_STATE_SYNC_KEY_SHARE, message.appStateSyncKeyShare],
+    [Type.LID_MIGRATION_MAPPING_SYNC, message.lidMigrationMappingSyncMessage],
+    [Type.PEER_DATA_OPERATION_REQUEST_RESPONSE_MESSAGE, message.peerDataOperationRequestResponseMessage],
+  ]
+  const found = selfOnly.find(
+    ([type, carried]) => message.type === type || (carried !== null && carried !== undefined),
+  )
+  return found === undefined ? undefined : Type[found[0]]
+}
+
+function handedOverIn(message: proto.Message.IProtocolMessage): readonly proto.IWebMessageInfo[] {
+  const results = message.peerDataOperationRequestResponseMessage?.peerDataOperationResult ?? []
+  return results.flatMap(({ placeholderMessageResendResponse: found }) =>
+    found?.webMessageInfoBytes ? [proto.WebMessageInfo.decode(found.webMessageInfoBytes)] : [],
+  )
+}
+
+const MAX_PUSH_NAME = 128
+
+function pushNameOf(name: string | null | undefined): string | null {
+  return name === undefined || name === null || name === '' ? null : cut(name, MAX_PUSH_NAME)
+}
+
+/** Every person that a message names by LID. */
+export function lidsIn({ content, quoted, mentions }: InboundMessage): readonly ChatId[] {
+  const named = [...mentions, ...(quoted === null ? [] : [quoted.author])]
+  if ('target' in content) named.push(content.target.author)
+  return [...new Set(named.filter((jid) => jid.endsWith('@lid')))]
+}
+
+/** The message with every person called by the number, where `numbers` knows it. */
+export function byNumbers(message: InboundMessage, numbers: ReadonlyMap<ChatId, ChatId>): InboundMessage {
+  const { content, quoted, mentions } = message
+  const called = (jid: ChatId): ChatId => numbers.get(jid) ?? jid
+  return {
+    ...message,
+    content:
+      'target' in content
+        ? { ...content, target: { ...content.target, author: called(content.target.author) } }
+        : content,
+    quoted: quoted === null ? null : { ...quoted, author: called(quoted.author) },
+    mentions: mentions.map(called),
   }
-  return undefined
 }
