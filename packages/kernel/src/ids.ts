@@ -1,6 +1,6 @@
-import { randomBytes } from 'node:crypto'
 import { EclusaError } from './errors.ts'
 import { kernelErrors } from './kernel-errors.ts'
+import { randomPart } from './random.ts'
 
 /** A customer company. Unique in the installation; lower-case letters, digits, `-`, `_`, at most 40. */
 export type TenantId = Brand<'TenantId'>
@@ -24,7 +24,7 @@ const BASE32 = '0123456789abcdefghjkmnpqrstvwxyz'
 
 /** `length` characters of Crockford's base 32 from the system's random source (5 bits each). */
 export function randomBase32(length: number): string {
-  const bytes = randomBytes(length)
+  const bytes = randomPart(length)
   let text = ''
   for (const byte of bytes) text += BASE32[byte & 31]
   return text
@@ -65,13 +65,14 @@ export function parseContactId(text: string, field = 'contact'): ContactId {
 
 /** The public id of the queue row `seq` (1 … 2^53-1). */
 export function makeMessageId(seq: number): MessageId {
-  let rest = BigInt(seq)
+  // In two halves of 30 bits, because 32 bits are what whole-number operators work with.
+  return `msg_${inBase32(Math.floor(seq / 2 ** 30), 5)}${inBase32(seq % 2 ** 30, 6)}` as MessageId
+}
+
+function inBase32(number: number, digits: number): string {
   let text = ''
-  for (let digit = 0; digit < 11; digit++) {
-    text = `${BASE32[Number(rest & 31n)]}${text}`
-    rest >>= 5n
-  }
-  return `msg_${text}` as MessageId
+  for (let shift = (digits - 1) * 5; shift >= 0; shift -= 5) text += BASE32[(number >>> shift) & 31]
+  return text
 }
 
 /** The queue row behind a public id. @throws KERNEL_BAD_ID naming `field` */
@@ -86,7 +87,7 @@ export function parseMessageId(text: string, field = 'message'): { id: MessageId
 
 /** A WhatsApp id of the shape a linked device makes: `3EB0` and 18 upper-case hex digits. */
 export function makeWaMessageId(): WaMessageId {
-  return `3EB0${randomBytes(9).toString('hex').toUpperCase()}` as WaMessageId
+  return `3EB0${randomPart(9).toString('hex').toUpperCase()}` as WaMessageId
 }
 
 /** The chat with a phone number, digits only, country code first. */

@@ -771,7 +771,7 @@ export class OutboundStore {
 
   #log({ name, event }: DurableEvent): Statement {
     const { tenant, instance, ...payload } = event
-    return this.#eventLog.append({ tenant, instance, type: name, payload })
+    return this.#eventLog.append({ tenant, instance, type: name, payload, isOpen: true })
   }
 
   #contentOf(payload: Uint8Array, message: MessageRef): OutboundContent | null {

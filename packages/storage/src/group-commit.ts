@@ -10,12 +10,22 @@ type Waiting =
   | { readonly kind: 'unit'; readonly statements: readonly Statement[]; readonly bytes: number }
   | { readonly kind: 'read' }
 
-/** How many of `waiting`, from its front, go into one flush: units up to the cap (one always fits), reads between. */
-export function countForFlush(waiting: readonly Waiting[]): number {
-  let statementCount = 0
-  let bytes = 0
+/** What a flush has already. */
+export interface FlushSize {
+  readonly statementCount: number
+  readonly bytes: number
+}
+
+export const EMPTY_FLUSH: FlushSize = { statementCount: 0, bytes: 0 }
+
+/**
+ * How many of `waiting`, from its front, go into one flush that has `before` already: units up to the cap (one always
+ * fits), reads between.
+ */
+export function countForFlush(waiting: readonly Waiting[], before: FlushSize = EMPTY_FLUSH): number {
+  let { statementCount, bytes } = before
   let taken = 0
-  let hasUnit = false
+  let hasUnit = before !== EMPTY_FLUSH
   for (const next of waiting) {
     if (next.kind === 'unit') {
       statementCount += next.statements.length
@@ -26,6 +36,20 @@ export function countForFlush(waiting: readonly Waiting[]): number {
     taken++
   }
   return taken
+}
+
+/** The size of a flush that has `before`, and then `units`. */
+export function sizeOf(
+  units: readonly { readonly statements: readonly Statement[]; readonly bytes: number }[],
+  before: FlushSize,
+): FlushSize {
+  if (units.length === 0) return before
+  let { statementCount, bytes } = before
+  for (const unit of units) {
+    statementCount += unit.statements.length
+    bytes += unit.bytes
+  }
+  return { statementCount, bytes }
 }
 
 /** The size of the parameters as they travel, roughly. */

@@ -1,19 +1,19 @@
 import type { Migration } from './migrate.ts'
-import type { Row, SqlValue, Statement } from './database.ts'
+import type { SqlValue } from './database.ts'
+import type { PackedStatements } from './packed.ts'
 
-/** What the main thread and the thread that owns the connection say to each other. One reply per request, in order. */
+/** What the main thread and the thread that owns the connection say to each other. */
 export type Request =
+  /** A part of a flush: it runs while the caller still prepares the rest. No reply. */
+  | { readonly kind: 'part'; readonly units: PackedStatements }
+  /** The end of a flush: its last units, then the commit, then reads, one statement each. One reply. */
   | {
-      readonly kind: 'batch'
-      readonly units: readonly (readonly Statement[])[]
-      readonly reads: readonly ReadRequest[]
+      readonly kind: 'commit'
+      readonly units: PackedStatements
+      /** So many of the last units are reads. */
+      readonly readCount: number
     }
   | { readonly kind: 'stop' }
-
-export interface ReadRequest {
-  readonly sql: string
-  readonly params: readonly SqlValue[]
-}
 
 export type Reply =
   | { readonly kind: 'opened' }
@@ -21,13 +21,28 @@ export type Reply =
   | {
       readonly kind: 'done'
       readonly committed: boolean
-      readonly units: readonly (readonly WireResult[] | Failure)[]
-      readonly reads: readonly (readonly Row[] | Failure)[]
+      /** Of every statement of the flush, in order; units that failed count with none. */
+      readonly changes: readonly number[]
+      readonly rows: readonly WireRows[]
+      readonly failed: readonly { readonly unit: number; readonly failure: Failure }[]
+      readonly reads: readonly (WireRows | Failure)[]
+      readonly columns: readonly WireColumns[]
     }
   | { readonly kind: 'stopped' }
 
-/** The number of changed rows, or rows: most statements return none, and a number is cheaper to copy. */
-export type WireResult = number | { readonly rows: readonly Row[]; readonly changes: number }
+/** The rows of one statement, one after the other. */
+export interface WireRows {
+  /** Of a statement that writes: its place in `changes`. */
+  readonly at: number
+  readonly text: number
+  readonly values: readonly SqlValue[]
+}
+
+/** The names of a text's columns, told once, before its first rows. */
+export interface WireColumns {
+  readonly text: number
+  readonly names: readonly string[]
+}
 
 /** An error as plain values: structured clone drops what an Error knows besides its message. */
 export interface Failure {

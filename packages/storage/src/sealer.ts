@@ -1,7 +1,7 @@
 import { createCipheriv, createSecretKey, type KeyObject, createDecipheriv, randomBytes } from 'node:crypto'
 import { closeSync, fsyncSync, linkSync, openSync, readFileSync, unlinkSync, writeSync } from 'node:fs'
 import { dirname } from 'node:path'
-import { EclusaError } from '@eclusa/kernel'
+import { EclusaError, randomPart } from '@eclusa/kernel'
 import type { Database } from './database.ts'
 import { storageErrors } from './errors.ts'
 
@@ -32,7 +32,7 @@ export class AesSealer implements Sealer {
   }
 
   seal(plain: Uint8Array, context: string): Uint8Array {
-    const iv = randomBytes(IV_BYTES)
+    const iv = randomPart(IV_BYTES)
     const cipher = createCipheriv('aes-256-gcm', this.#key, iv)
     cipher.setAAD(Buffer.from(context))
     const body = cipher.update(plain)

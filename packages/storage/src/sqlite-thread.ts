@@ -1,18 +1,19 @@
 import { DatabaseSync, type StatementSync } from 'node:sqlite'
 import { parentPort, workerData } from 'node:worker_threads'
 import { EclusaError } from '@eclusa/kernel'
-import type { Row, Statement } from './database.ts'
+import type { SqlValue } from './database.ts'
 import { storageErrors } from './errors.ts'
 import { makePrivate, takeLock } from './file-lock.ts'
 import { planMigrations, type AppliedMigration, type Migration } from './migrate.ts'
+import { KnownTexts, type PackedStatements, type Text, type UnpackedStatement } from './packed.ts'
 import {
   isFailure,
   type Failure,
   type OpenOptions,
-  type ReadRequest,
   type Reply,
   type Request,
-  type WireResult,
+  type WireColumns,
+  type WireRows,
 } from './protocol.ts'
 
 /*
@@ -22,9 +23,6 @@ import {
 
 /** Below it two connections can corrupt the log (WAL-reset bug); one connection avoids it, a monitoring shell would not. */
 const OLDEST_SQLITE = [3, 51, 3] as const
-/** Statements kept prepared. Everything hot in Eclusa is about 60 texts. */
-const MAX_PREPARED = 256
-
 /** SQLite's primary result codes (the low byte of `errcode`). */
 const SQLITE_BUSY = 5
 const SQLITE_IOERR = 10
@@ -33,18 +31,41 @@ const SQLITE_FULL = 13
 const SQLITE_CONSTRAINT = 19
 const SQLITE_NOTADB = 26
 
-interface Prepared {
-  readonly statement: StatementSync
-  readonly returnsRows: boolean
+/** A text, and its statement once it has run. */
+interface KnownText extends Text {
+  statement: StatementSync | null
+  /** Empty when it returns no rows. */
+  columns: readonly string[]
   /** A SELECT changes nothing; rows of INSERT … RETURNING count as changes. */
-  readonly changesRows: boolean
+  changesRows: boolean
+  /** The other side knows the columns. */
+  isTold: boolean
+}
+
+type OneStatement = UnpackedStatement<KnownText>
+type Unit = readonly OneStatement[]
+
+/** What the statements of a unit gave. */
+interface Results {
+  readonly changes: readonly number[]
+  readonly rows: readonly { readonly text: KnownText; readonly at: number; readonly values: SqlValue[] }[]
 }
 
 class Connection {
   readonly #database: DatabaseSync
   readonly #lock: DatabaseSync
-  // bounded by: MAX_PREPARED, least recently used out
-  readonly #prepared = new Map<string, Prepared>()
+  readonly #texts = new KnownTexts<KnownText>((text) => ({
+    ...text,
+    statement: null,
+    columns: [],
+    changesRows: false,
+    isTold: false,
+  }))
+  // Units of the flush whose commit has not come yet. bounded by: MAX_FLUSH_STATEMENTS, MAX_FLUSH_BYTES
+  #units: Unit[] = []
+  // What they gave, as long as all went well. bounded by: #units
+  #results: Results[] = []
+  #isFailing = false
   #broken: Failure | null = null
 
   constructor(options: OpenOptions) {
@@ -66,34 +87,86 @@ class Connection {
     }
   }
 
-  /** All writes of the batch in one commit, then its reads, which so see all that was written before them. */
-  run(units: readonly (readonly Statement[])[], reads: readonly ReadRequest[]): Reply {
-    const results = units.length === 0 ? [] : this.#flush(units)
-    return {
-      kind: 'done',
-      committed: results.some((result) => !isFailure(result)),
-      units: results,
-      reads: reads.map((request) => this.#read(request)),
+  /** Runs a part of a flush. */
+  add(packed: PackedStatements): void {
+    this.#run(this.#texts.unpack(packed))
+  }
+
+  /** All writes of the flush in one commit, then reads, which so see all that was written before them. */
+  commit(packed: PackedStatements, readCount: number): Reply {
+    const last = this.#texts.unpack(packed)
+    this.#run(last.slice(0, last.length - readCount))
+    const results = this.#units.length === 0 ? [] : this.#end()
+    this.#units = []
+    this.#results = []
+    this.#isFailing = false
+    const changes: number[] = []
+    const rows: WireRows[] = []
+    const failed: { unit: number; failure: Failure }[] = []
+    const columns: WireColumns[] = []
+    for (const [unit, result] of results.entries()) {
+      if (isFailure(result)) {
+        failed.push({ unit, failure: result })
+        continue
+      }
+      for (const { text, at, values } of result.rows) {
+        tellColumns(text, columns)
+        rows.push({ at: changes.length + at, text: text.number, values })
+      }
+      for (const count of result.changes) changes.push(count)
     }
+    const reads = last.slice(last.length - readCount).map(([read]) => this.#read(read!, columns))
+    const committed = failed.length < results.length
+    return { kind: 'done', committed, changes, rows, failed, reads, columns }
   }
 
   close(): void {
-    this.#prepared.clear()
     if (this.#database.isOpen) this.#database.close()
     if (this.#lock.isOpen) this.#lock.close()
   }
 
-  #flush(units: readonly (readonly Statement[])[]): readonly (readonly WireResult[] | Failure)[] {
+  /** Without savepoints: nearly always all goes well. When something does not, `#end` runs all of them again. */
+  #run(units: readonly Unit[]): void {
+    if (units.length === 0) return
+    const isFirst = this.#units.length === 0
+    this.#units.push(...units)
+    if (this.#broken !== null || this.#isFailing) return
+    try {
+      if (isFirst) this.#database.exec('begin immediate')
+      for (const unit of units) this.#results.push(this.#unit(unit))
+    } catch (error) {
+      // Notes whether it is the end of this connection.
+      this.#failureOf(error)
+      this.#isFailing = true
+    }
+  }
+
+  #end(): readonly (Results | Failure)[] {
+    const units = this.#units
+    if (this.#broken === null && !this.#isFailing) {
+      try {
+        this.#database.exec('commit')
+        return this.#results
+      } catch (error) {
+        this.#failureOf(error)
+      }
+    }
+    this.#rollBack()
+    return this.#flushApart(units)
+  }
+
+  /** The flush with a savepoint for each unit, so that only those fail that cannot be stored. */
+  #flushApart(units: readonly Unit[]): readonly (Results | Failure)[] {
     if (this.#broken !== null) return units.map(() => this.#broken!)
-    const results: (readonly WireResult[] | Failure)[] = []
+    const results: (Results | Failure)[] = []
     try {
       this.#database.exec('begin immediate')
       for (const unit of units) {
-        results.push(this.#unit(unit))
+        results.push(this.#unitApart(unit))
         if (!this.#database.isTransaction) {
           // SQLite rolled the whole transaction back (out of space or memory): the units before this one are undone
           // too. Each gets its own commit, so that only those that cannot be stored fail.
-          return units.length === 1 ? results : units.flatMap((single) => this.#flush([single]))
+          return units.length === 1 ? results : units.flatMap((single) => this.#flushApart([single]))
         }
       }
       this.#database.exec('commit')
@@ -108,68 +181,60 @@ class Connection {
     }
   }
 
-  #unit(statements: readonly Statement[]): readonly WireResult[] | Failure {
-    const [first] = statements
-    // One statement is atomic by itself.
-    const needsSavepoint = statements.length > 1 || first?.mustChange !== undefined
+  #unitApart(unit: Unit): Results | Failure {
     try {
-      if (needsSavepoint) this.#execute('savepoint unit', [])
-      const results = statements.map((statement, index) => {
-        const result = this.#execute(statement.sql, statement.params)
-        const changes = typeof result === 'number' ? result : result.changes
-        if (statement.mustChange !== undefined && changes !== statement.mustChange) {
-          throw new MustChange(index, changes, statement.mustChange)
-        }
-        return result
-      })
-      if (needsSavepoint) this.#execute('release unit', [])
+      this.#database.exec('savepoint unit')
+      const results = this.#unit(unit)
+      this.#database.exec('release unit')
       return results
     } catch (error) {
       const failure = this.#failureOf(error)
-      if (needsSavepoint && this.#database.isTransaction) {
-        this.#execute('rollback to unit', [])
-        this.#execute('release unit', [])
+      if (this.#database.isTransaction) {
+        this.#database.exec('rollback to unit')
+        this.#database.exec('release unit')
       }
       return failure
     }
   }
 
-  #read({ sql, params }: ReadRequest): readonly Row[] | Failure {
+  #unit(unit: Unit): Results {
+    const changes: number[] = []
+    let rows: Results['rows'] = NO_ROWS
+    for (let at = 0; at < unit.length; at++) {
+      const { text, params, mustChange } = unit[at]!
+      const statement = text.statement ?? this.#prepare(text)
+      let count: number
+      if (text.columns.length === 0) count = Number(statement.run(...params).changes)
+      else {
+        const found = statement.all(...params) as unknown as SqlValue[][]
+        count = text.changesRows ? found.length : 0
+        if (found.length > 0) rows = [...rows, { text, at, values: found.flat() }]
+      }
+      if (mustChange >= 0 && count !== mustChange) throw new MustChange(at, count, mustChange)
+      changes.push(count)
+    }
+    return { changes, rows }
+  }
+
+  #read({ text, params }: OneStatement, columns: WireColumns[]): WireRows | Failure {
     if (this.#broken !== null) return this.#broken
     try {
-      return this.#prepare(sql).statement.all(...params) as unknown as readonly Row[]
+      const statement = text.statement ?? this.#prepare(text)
+      const values = (statement.all(...params) as unknown as SqlValue[][]).flat()
+      tellColumns(text, columns)
+      return { at: 0, text: text.number, values }
     } catch (error) {
       return this.#failureOf(error)
     }
   }
 
-  #execute(sql: string, params: Statement['params']): WireResult {
-    const { statement, returnsRows, changesRows } = this.#prepare(sql)
-    if (!returnsRows) return Number(statement.run(...params).changes)
-    const rows = statement.all(...params) as unknown as readonly Row[]
-    return { rows, changes: changesRows ? rows.length : 0 }
-  }
-
-  #prepare(sql: string): Prepared {
-    let prepared = this.#prepared.get(sql)
-    if (prepared === undefined) {
-      const statement = this.#database.prepare(sql)
-      prepared = {
-        statement,
-        returnsRows: statement.columns().length > 0,
-        changesRows: /\breturning\b/i.test(sql),
-      }
-      if (this.#prepared.size >= MAX_PREPARED) {
-        for (const oldest of this.#prepared.keys()) {
-          this.#prepared.delete(oldest)
-          break
-        }
-      }
-    } else {
-      this.#prepared.delete(sql)
-    }
-    this.#prepared.set(sql, prepared)
-    return prepared
+  #prepare(text: KnownText): StatementSync {
+    const statement = this.#database.prepare(text.sql)
+    statement.setReturnArrays(true)
+    text.statement = statement
+    text.columns = statement.columns().map(({ name }) => name)
+    text.changesRows = /\breturning\b/i.test(text.sql)
+    return statement
   }
 
   #rollBack(): void {
@@ -258,6 +323,14 @@ class Connection {
   }
 }
 
+const NO_ROWS: Results['rows'] = Object.freeze([])
+
+function tellColumns(text: KnownText, columns: WireColumns[]): void {
+  if (text.isTold) return
+  text.isTold = true
+  columns.push({ text: text.number, names: text.columns })
+}
+
 class MustChange extends Error {
   readonly statement: number
   readonly changed: number
@@ -321,8 +394,10 @@ function main(): void {
   }
   port.on('message', (request: Request) => {
     switch (request.kind) {
-      case 'batch':
-        return reply(connection.run(request.units, request.reads))
+      case 'part':
+        return connection.add(request.units)
+      case 'commit':
+        return reply(connection.commit(request.units, request.readCount))
       case 'stop':
         connection.close()
         reply({ kind: 'stopped' })

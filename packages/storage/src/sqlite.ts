@@ -2,17 +2,25 @@ import { Worker } from 'node:worker_threads'
 import { EclusaError, type ErrorKind, type Logger, MIB } from '@eclusa/kernel'
 import type { DatabaseStats, OpenedDatabase, Row, SqlValue, Statement, StatementResult } from './database.ts'
 import { storageErrors } from './errors.ts'
-import { bytesOf, CommitListeners, countForFlush } from './group-commit.ts'
+import {
+  bytesOf,
+  CommitListeners,
+  countForFlush,
+  EMPTY_FLUSH,
+  type FlushSize,
+  sizeOf,
+} from './group-commit.ts'
 import type { Migration } from './migrate.ts'
 import { soleOwnership } from './ownership.ts'
+import { MAX_TEXTS, TextNumbers } from './packed.ts'
 import {
   isFailure,
   type Failure,
   type FailureKind,
   type OpenOptions,
-  type ReadRequest,
   type Reply,
   type Request,
+  type WireRows,
 } from './protocol.ts'
 import { storageMigrations } from './storage-migrations.ts'
 
@@ -73,8 +81,9 @@ interface Unit {
   readonly reject: (error: EclusaError) => void
 }
 
-interface Read extends ReadRequest {
+interface Read {
   readonly kind: 'read'
+  readonly statement: Statement
   readonly resolve: (rows: readonly Row[]) => void
   readonly reject: (error: EclusaError) => void
 }
@@ -84,9 +93,13 @@ interface Batch {
   readonly reads: readonly Read[]
 }
 
+/** As many units make a part: the thread runs them while the callers of this turn still prepare the next. */
+const PART_UNITS = 16
+
 /**
  * Group commit: units gather while a flush is under way and go together when it ends, so a lone write waits for one
- * fsync and a burst shares one. No timer delays anything. Reads go at once unless writes before them still wait.
+ * fsync and a burst shares one. A burst goes over in parts, and the commit after the last: both sides work at once.
+ * No timer delays anything. Reads go at once unless writes before them still wait.
  */
 export class SqliteDatabase implements OpenedDatabase {
   readonly dialect = 'sqlite'
@@ -98,9 +111,15 @@ export class SqliteDatabase implements OpenedDatabase {
   #waitingUnitCount = 0
   // bounded by: callers awaiting their answer
   #earlyReads: Read[] = []
+  // Units the thread has, whose commit was not sent yet. bounded by: MAX_FLUSH_STATEMENTS, MAX_FLUSH_BYTES
+  #open: Unit[] = []
+  #openSize: FlushSize = EMPTY_FLUSH
   // Batches the thread has, oldest first; at most one with units. bounded by: callers awaiting their answer
   readonly #underWay: Batch[] = []
   #flushing = false
+  readonly #texts = new TextNumbers()
+  // Of the texts the thread told of. bounded by: 2 × MAX_TEXTS after each answer, oldest out
+  readonly #columns = new Map<number, readonly string[]>()
   #turnScheduled = false
   readonly #listeners: CommitListeners
   #broken: EclusaError | null = null
@@ -126,9 +145,9 @@ export class SqliteDatabase implements OpenedDatabase {
     const refusal = this.#refusal()
     if (refusal !== null) return Promise.reject(refusal)
     return new Promise((resolve, reject) => {
-      const own = statements.map((statement) => detached(statement))
-      this.#waiting.push({ kind: 'unit', statements: own, bytes: bytesOf(own), resolve, reject })
+      this.#waiting.push({ kind: 'unit', statements, bytes: bytesOf(statements), resolve, reject })
       this.#waitingUnitCount++
+      if (!this.#flushing && this.#waitingUnitCount >= PART_UNITS) this.#postPart()
       this.#schedule()
     })
   }
@@ -137,7 +156,7 @@ export class SqliteDatabase implements OpenedDatabase {
     const refusal = this.#refusal()
     if (refusal !== null) return Promise.reject(refusal)
     return new Promise((resolve, reject) => {
-      const read: Read = { kind: 'read', sql, params: params.map(detachedValue), resolve, reject }
+      const read: Read = { kind: 'read', statement: { sql, params }, resolve, reject }
       if (this.#waitingUnitCount > 0) this.#waiting.push(read)
       else this.#earlyReads.push(read)
       this.#schedule()
@@ -149,7 +168,7 @@ export class SqliteDatabase implements OpenedDatabase {
   }
 
   stats(): DatabaseStats {
-    let waitingCount = this.#waiting.length + this.#earlyReads.length
+    let waitingCount = this.#waiting.length + this.#earlyReads.length + this.#open.length
     for (const batch of this.#underWay) waitingCount += batch.units.length + batch.reads.length
     return { ...this.#stats, waitingCount }
   }
@@ -184,46 +203,72 @@ export class SqliteDatabase implements OpenedDatabase {
     })
   }
 
-  #post(): void {
+  /** A part of the flush, without its commit. Reads wait for that. */
+  #postPart(): void {
     if (this.#broken !== null) return
     const units: Unit[] = []
+    this.#take(units, this.#earlyReads)
+    if (units.length === 0) return
+    try {
+      this.#send({ kind: 'part', units: this.#texts.pack(units.map(({ statements }) => statements)) })
+    } catch (cause) {
+      this.#refuse(units, cause)
+      return
+    }
+    this.#open.push(...units)
+  }
+
+  #post(): void {
+    if (this.#broken !== null) return
+    const last: Unit[] = []
     const reads = this.#earlyReads
     this.#earlyReads = []
-    if (!this.#flushing) this.#take(units, reads)
-    if (units.length === 0 && reads.length === 0) return
-    this.#flushing ||= units.length > 0
+    if (!this.#flushing) this.#take(last, reads)
+    if (last.length === 0 && this.#open.length === 0 && reads.length === 0) return
     try {
-      this.#send({
-        kind: 'batch',
-        units: units.map((unit) => unit.statements),
-        reads: reads.map(({ sql, params }) => ({ sql, params })),
-      })
+      const packed = this.#texts.pack([
+        ...last.map(({ statements }) => statements),
+        ...reads.map(({ statement }) => [statement]),
+      ])
+      this.#send({ kind: 'commit', units: packed, readCount: reads.length })
     } catch (cause) {
-      // A parameter that is no SqlValue cannot be copied to the thread: the types forbid it, a cast may not.
-      const error = new EclusaError(storageErrors.STATEMENT_FAILED, { cause })
-      for (const one of [...units, ...reads]) one.reject(error)
-      if (units.length > 0) this.#flushing = false
-      if (this.#waiting.length > 0) this.#schedule()
+      this.#refuse([...last, ...reads], cause)
+      // What the thread has already still wants its commit.
+      if (this.#waiting.length > 0 || this.#open.length > 0) this.#schedule()
       else if (this.#isIdle()) this.#onIdle?.()
       return
     }
+    const units = [...this.#open, ...last]
+    this.#open = []
+    this.#openSize = EMPTY_FLUSH
+    this.#flushing ||= units.length > 0
     this.#underWay.push({ units, reads })
   }
 
+  /** A parameter that is no SqlValue cannot be copied to the thread: the types forbid it, a cast may not. */
+  #refuse(calls: readonly (Unit | Read)[], cause: unknown): void {
+    this.#texts.forget()
+    const error = new EclusaError(storageErrors.STATEMENT_FAILED, { cause })
+    for (const one of calls) one.reject(error)
+  }
+
   #send(request: Request): void {
+    const hasBlobs = request.kind !== 'stop' && request.units.blobBytes.byteLength > 0
+    const transfer = hasBlobs ? [request.units.blobBytes.buffer] : []
     // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
-    this.#thread.postMessage(request)
+    this.#thread.postMessage(request, transfer)
   }
 
   /** Moves what fits in one flush, and the reads between, from the front of what waits. */
   #take(units: Unit[], reads: Read[]): void {
-    const count = countForFlush(this.#waiting)
-    for (const next of this.#waiting.slice(0, count)) {
+    const count = countForFlush(this.#waiting, this.#openSize)
+    for (const next of count === this.#waiting.length ? this.#waiting : this.#waiting.slice(0, count)) {
       if (next.kind === 'unit') units.push(next)
       else reads.push(next)
     }
     this.#waiting = count === this.#waiting.length ? [] : this.#waiting.slice(count)
     this.#waitingUnitCount -= units.length
+    this.#openSize = sizeOf(units, this.#openSize)
   }
 
   #onReply(reply: Reply): void {
@@ -243,27 +288,57 @@ export class SqliteDatabase implements OpenedDatabase {
   }
 
   #answer(batch: Batch, reply: Extract<Reply, { kind: 'done' }>): void {
+    const { changes, rows, failed } = reply
+    for (const { text, names } of reply.columns) this.#columns.set(text, names)
+    let at = 0
+    let nextRows = 0
+    let nextFailed = 0
     for (const [index, unit] of batch.units.entries()) {
-      const result = reply.units[index]!
-      if (isFailure(result)) {
+      if (failed[nextFailed]?.unit === index) {
         this.#stats.failedUnitCount++
-        unit.reject(this.#errorOf(result))
-      } else {
-        this.#stats.unitCount++
-        this.#stats.statementCount += result.length
-        unit.resolve(result.map((one) => (typeof one === 'number' ? { rows: NO_ROWS, changes: one } : one)))
+        unit.reject(this.#errorOf(failed[nextFailed++]!.failure))
+        continue
       }
+      const results: StatementResult[] = []
+      for (let left = unit.statements.length; left > 0; left--, at++) {
+        const count = changes[at]!
+        const own = rows[nextRows]?.at === at ? rows[nextRows++]! : null
+        results.push(own === null ? plainResult(count) : { rows: this.#rowsOf(own), changes: count })
+      }
+      this.#stats.unitCount++
+      this.#stats.statementCount += results.length
+      unit.resolve(results)
     }
     for (const [index, read] of batch.reads.entries()) {
       const result = reply.reads[index]!
       this.#stats.readCount++
       if (isFailure(result)) read.reject(this.#errorOf(result))
-      else read.resolve(result)
+      else read.resolve(this.#rowsOf(result))
+    }
+    this.#forgetOldColumns()
+  }
+
+  #forgetOldColumns(): void {
+    for (const oldest of this.#columns.keys()) {
+      if (this.#columns.size <= 2 * MAX_TEXTS) return
+      this.#columns.delete(oldest)
     }
   }
 
+  #rowsOf({ text, values }: WireRows): readonly Row[] {
+    const names = this.#columns.get(text)!
+    const rows: Row[] = []
+    for (let at = 0; at < values.length; at += names.length) {
+      const row: Record<string, SqlValue> = {}
+      for (let column = 0; column < names.length; column++) row[names[column]!] = values[at + column]!
+      rows.push(row)
+    }
+    return rows
+  }
+
   #isIdle(): boolean {
-    return this.#waiting.length === 0 && this.#earlyReads.length === 0 && this.#underWay.length === 0
+    const isWaiting = this.#waiting.length > 0 || this.#earlyReads.length > 0
+    return !isWaiting && this.#open.length === 0 && this.#underWay.length === 0
   }
 
   #refusal(): EclusaError | null {
@@ -287,9 +362,10 @@ export class SqliteDatabase implements OpenedDatabase {
     if (cause !== null) {
       this.#log.error({ err: cause, code: this.#broken.code }, storageErrors.BROKEN.message)
     }
-    const left = [...this.#underWay.flatMap(({ units, reads }) => [...units, ...reads]), ...this.#earlyReads]
-    for (const one of [...left, ...this.#waiting]) one.reject(this.#broken)
+    const sent = [...this.#underWay.flatMap(({ units, reads }) => [...units, ...reads]), ...this.#open]
+    for (const one of [...sent, ...this.#earlyReads, ...this.#waiting]) one.reject(this.#broken)
     this.#underWay.length = 0
+    this.#open = []
     this.#earlyReads = []
     this.#waiting = []
     this.#waitingUnitCount = 0
@@ -298,15 +374,11 @@ export class SqliteDatabase implements OpenedDatabase {
 }
 
 const NO_ROWS: readonly Row[] = Object.freeze([])
+/** Nearly every statement changes none or one row, and returns none. */
+const PLAIN_RESULTS = [0, 1].map((changes): StatementResult => Object.freeze({ rows: NO_ROWS, changes }))
 
-/** Copies bytes that are a view: structured clone would carry the whole pool behind a small Buffer. */
-function detached(statement: Statement): Statement {
-  return { ...statement, params: statement.params.map(detachedValue) }
-}
-
-function detachedValue(value: SqlValue): SqlValue {
-  if (!(value instanceof Uint8Array) || value.byteLength === value.buffer.byteLength) return value
-  return new Uint8Array(value)
+function plainResult(changes: number): StatementResult {
+  return PLAIN_RESULTS[changes] ?? { rows: NO_ROWS, changes }
 }
 
 function errorOf({ failure, message, details }: Failure): EclusaError {

@@ -43,6 +43,23 @@ eachDatabase(({ test, open }) => {
     assert.equal(Buffer.from(raw?.['payload'] as Uint8Array).includes('"n"'), false, 'sealed')
   })
 
+  test('an open event is stored as it is, and read like a sealed one', async (t) => {
+    const { database } = await open(t, [])
+    const log = new EventLog({ database, sealer: testSealer(), clock: new ManualClock() })
+    const event = { tenant: exatron, instance, type: 'test.happened' }
+    await database.write([
+      log.append({ ...event, payload: { n: 1, says: '"é\\' }, isOpen: true }),
+      log.append({ ...event, payload: { n: 2 } }),
+    ])
+    const { events } = await log.readBatch({ after: 0, maxEvents: 10, maxBytes: 1000 })
+    assert.deepEqual(
+      events.map(({ payload }) => payload),
+      [{ n: 1, says: '"é\\' }, { n: 2 }],
+    )
+    const [raw] = await database.read('select payload from "Event" where seq = 1', [])
+    assert.match(Buffer.from(raw?.['payload'] as Uint8Array).toString(), /"n":1/)
+  })
+
   test('an event is there exactly when its unit is', async (t) => {
     const { database } = await open(t, [])
     const log = new EventLog({ database, sealer: testSealer(), clock: new ManualClock() })
