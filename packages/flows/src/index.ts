@@ -39,6 +39,7 @@ export {
 } from './conversations.ts'
 export { chooseOperator } from './distribution.ts'
 export { conversationErrors, type Refusal } from './errors.ts'
+export { renderFlowSchema } from './flow-definition.ts'
 export { flowsMemory } from './memory.ts'
 export {
   MAX_CAPACITY,

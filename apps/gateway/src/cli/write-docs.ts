@@ -1,4 +1,5 @@
 import { writeFileSync } from 'node:fs'
+import { renderFlowSchema } from '@eclusa/flows'
 import { renderConfigDocs } from '../config.ts'
 import { renderErrorDocs } from '../error-tables.ts'
 import { renderMemoryDocs } from '../memory/render-plan.ts'
@@ -8,3 +9,4 @@ const docs = new URL('../../../../docs/', import.meta.url)
 writeFileSync(new URL('config.md', docs), renderConfigDocs())
 writeFileSync(new URL('errors.md', docs), renderErrorDocs())
 writeFileSync(new URL('memory.md', docs), renderMemoryDocs())
+writeFileSync(new URL('../packages/flows/flow.schema.json', docs), renderFlowSchema())
