@@ -222,7 +222,7 @@ export class Delivery {
   ): Promise<Next> {
     if (lane.why !== null || !lane.chat.line.online) return this.#putBack(lane, live, before)
     if (before.cold !== null) await this.#care.sending(live.identity, before.cold)
-    if (!how.sendNow && !(await this.#store.markSent(message.seq))) return this.#gone(live)
+    if (!how.sendNow && !(await this.#store.markSent(live.identity))) return this.#gone(live)
     return this.#send(lane, live, message, before)
   }
 
@@ -411,11 +411,11 @@ export class Delivery {
     row: { readonly attempts: number; readonly sentAt: number | null; readonly retryAt?: number },
   ): Promise<Next> {
     if (lane.why === 'cancelled') return this.#gone(live)
-    const { seq, tenant, instance } = live.identity
+    const { tenant, instance } = live.identity
     const { attempts, retryAt = null } = row
     // While nobody knows whether it arrived it cannot be cancelled, and its receipt counts.
     const sentAt = live.unconfirmed ? row.sentAt : null
-    if (!(await this.#store.putBack(seq, { attempts, retryAt, sentAt }))) return this.#gone(live)
+    if (!(await this.#store.putBack(live.identity, { attempts, retryAt, sentAt }))) return this.#gone(live)
     this.#options.counts.move(tenant, instance, 'PROCESSING', 'PENDING')
     live.processing = false
     if (!live.unconfirmed) this.#live.remove(live)

@@ -356,30 +356,36 @@ export class OutboundStore {
   }
 
   /** The send begins: counted and durable before it. False when the row is gone, because it was cancelled. */
-  markSent(seq: number): Promise<boolean> {
+  markSent(message: OutboundIdentity): Promise<boolean> {
     const now = this.#clock.now()
-    return this.#unlessConflict([
-      {
-        sql: 'update "MessageQueueItem" set "sentAt" = ?, attempts = attempts + 1, "updatedAt" = ? where seq = ?',
-        params: [now, toSqlTime(now), seq],
-        mustChange: 1,
-      },
-    ])
+    return this.#unlessConflict(
+      [
+        {
+          sql: 'update "MessageQueueItem" set "sentAt" = ?, attempts = attempts + 1, "updatedAt" = ? where seq = ?',
+          params: [now, toSqlTime(now), message.seq],
+          mustChange: 1,
+        },
+      ],
+      chatOf(message),
+    )
   }
 
   /** The row waits again. `sentAt` stays when nobody knows whether the send reached WhatsApp. */
   putBack(
-    seq: number,
+    message: OutboundIdentity,
     row: { readonly attempts: number; readonly retryAt: number | null; readonly sentAt: number | null },
   ): Promise<boolean> {
-    return this.#unlessConflict([
-      {
-        sql: `update "MessageQueueItem" set status = 'PENDING', attempts = ?, "retryAt" = ?, "sentAt" = ?,
+    return this.#unlessConflict(
+      [
+        {
+          sql: `update "MessageQueueItem" set status = 'PENDING', attempts = ?, "retryAt" = ?, "sentAt" = ?,
               "updatedAt" = ? where seq = ?`,
-        params: [row.attempts, row.retryAt, row.sentAt, toSqlTime(this.#clock.now()), seq],
-        mustChange: 1,
-      },
-    ])
+          params: [row.attempts, row.retryAt, row.sentAt, toSqlTime(this.#clock.now()), message.seq],
+          mustChange: 1,
+        },
+      ],
+      chatOf(message),
+    )
   }
 
   /**
@@ -558,15 +564,22 @@ export class OutboundStore {
   }
 
   /** A receipt that came before the acknowledgement was processed; false when the row is gone. */
-  recordOnRow(seq: number, deliveredAt: number | null, readAt: number | null): Promise<boolean> {
-    return this.#unlessConflict([
-      {
-        sql: `update "MessageQueueItem" set "receiptDeliveredAt" = coalesce("receiptDeliveredAt", ?),
+  recordOnRow(
+    message: OutboundIdentity,
+    deliveredAt: number | null,
+    readAt: number | null,
+  ): Promise<boolean> {
+    return this.#unlessConflict(
+      [
+        {
+          sql: `update "MessageQueueItem" set "receiptDeliveredAt" = coalesce("receiptDeliveredAt", ?),
               "receiptReadAt" = coalesce("receiptReadAt", ?), "updatedAt" = ? where seq = ? and priority < 9`,
-        params: [deliveredAt, readAt, toSqlTime(this.#clock.now()), seq],
-        mustChange: 1,
-      },
-    ])
+          params: [deliveredAt, readAt, toSqlTime(this.#clock.now()), message.seq],
+          mustChange: 1,
+        },
+      ],
+      chatOf(message),
+    )
   }
 
   async rowContent(identity: OutboundIdentity): Promise<OutboundContent | undefined> {
@@ -784,7 +797,7 @@ export class OutboundStore {
     }
   }
 
-  async #unlessConflict(statements: readonly Statement[], options?: WriteOptions): Promise<boolean> {
+  async #unlessConflict(statements: readonly Statement[], options: WriteOptions): Promise<boolean> {
     try {
       await this.#database.write(statements, options)
       return true
@@ -804,7 +817,7 @@ const TIMES = {
   IdempotencyKey: { acceptedAt: 'created_at', changedAt: 'created_at' },
 } as const
 
-/** A unit that reads and changes nothing but messages of one chat. */
+/** A unit that reads and changes nothing but messages of one chat, for its instance's owner alone. */
 export function chatOf({ instance, chat }: Pick<OutboundIdentity, 'instance' | 'chat'>): WriteOptions {
   return { instance, rows: `outbound|${instance}|${chat}` }
 }

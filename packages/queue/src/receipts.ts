@@ -63,7 +63,7 @@ export class Receipts {
     if (already !== null) return true
     const deliveredAt = live.deliveredAt ?? at
     const readAt = kind === 'read' ? at : live.readAt
-    if (!(await this.#store.recordOnRow(live.identity.seq, deliveredAt, readAt))) return false
+    if (!(await this.#store.recordOnRow(live.identity, deliveredAt, readAt))) return false
     live.deliveredAt = deliveredAt
     live.readAt = readAt
     return true

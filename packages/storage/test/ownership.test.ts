@@ -144,6 +144,45 @@ eachDatabase(({ dialect, test, open }) => {
     assert.equal(await codeOf(a.write([line('a', 2)], { instance })), 'no error')
   })
 
+  test('a lease that ran out allows no write, though nobody has taken it over', async (t) => {
+    const db = await open(t, migrations)
+    const a = await nodesOn(t, db)('a')
+    const instance = makeInstanceId()
+    await a.ownership.take(instance)
+    await runOut(db)
+    assert.equal(await codeOf(a.write([line('a', 1)], { instance })), 'STORAGE_NOT_OWNER')
+  })
+
+  test('a process that another of its node replaced renews nothing, and learns that it lost', async (t) => {
+    const db = await open(t, migrations)
+    const clock = new ManualClock()
+    const node = nodesOn(t, db)
+    const instance = makeInstanceId()
+    const replaced = await node('a', { clock, monotonicNow: () => 0 })
+    await replaced.ownership.take(instance)
+    await (await node('a')).ownership.take(instance)
+    const losses: boolean[] = []
+    replaced.ownership.onChange((_, owned) => losses.push(owned))
+    await clock.tick(5000)
+    await until(() => losses.length > 0, 'it is told')
+    assert.deepEqual(losses, [false])
+  })
+
+  test('a lease counts from when it was asked for, however late the answer comes', async (t) => {
+    const db = await open(t, migrations)
+    // The clock stands at 0 when it asks, and at 5,000 when the answer is there.
+    let monotonic = 5000
+    const asked = [0]
+    const monotonicNow = () => asked.shift() ?? monotonic
+    const a = await nodesOn(t, db)('a', { clock: new ManualClock(), monotonicNow })
+    const instance = makeInstanceId()
+    await a.ownership.take(instance)
+    monotonic = 11_999
+    assert.equal(a.ownership.owns(instance), true)
+    monotonic = 12_000
+    assert.equal(a.ownership.owns(instance), false)
+  })
+
   test('a lease is renewed by the time of the database', async (t) => {
     const db = await open(t, migrations)
     const clock = new ManualClock()
@@ -186,8 +225,8 @@ eachDatabase(({ dialect, test, open }) => {
     await until(() => waiting(1), 'the flush to hang behind the lock')
     let taken: boolean | undefined
     const takeOver = b.ownership.take(instance).then((outcome) => (taken = outcome))
-    await until(() => waiting(2), 'the take-over to wait for the flush')
-    assert.equal(taken, undefined)
+    await until(async () => taken !== undefined || (await waiting(2)), 'the take-over to wait for the flush')
+    assert.equal(taken, undefined, 'it did not wait')
     await shell.query('rollback')
     await shell.end()
     assert.equal(await codeOf(write), 'no error')

@@ -23,7 +23,7 @@ const MAX_WAITING = 300
 /** How long one life is: so many answers and sends, or this long when nothing happens, ms. */
 const SHORTEST_LIFE = 5
 const LONGEST_LIFE = 250
-const IDLE_LIFE_MS = 3000
+const IDLE_LIFE_MS = 1000
 /** A process that does not come up, or does not drain, is as wrong as one that loses. */
 const READY_WITHIN_MS = 60_000
 const DRAIN_WITHIN_MS = 120_000

@@ -40,21 +40,22 @@ async function inRuns(
   run: (times: number, seed: number) => Promise<Result>,
 ): Promise<void> {
   const results: Result[] = []
-  for (let left = scaled(times), seed = 1; left > 0; left -= RUN, seed++)
-    results.push(await run(Math.min(left, RUN), seed))
   const sum = (of: (result: Result) => number): number => results.reduce((all, one) => all + of(one), 0)
-  const violations = results.flatMap((result) => result.violations)
-  recordProof(
-    name,
-    figuresOf({
-      kills: sum(({ kills }) => kills),
-      accepted: sum(({ accepted }) => accepted),
-      sends: sum(({ sends }) => sends),
-      duplicates: sum(({ duplicates }) => duplicates),
-      refused: sum(({ refused }) => refused),
-      readyMs: results.flatMap(({ readyMs }) => readyMs),
-      violations,
-    }),
-  )
-  assert.deepEqual(violations, [])
+  const violations = (): string[] => results.flatMap((result) => result.violations)
+  for (let left = scaled(times), seed = 1; left > 0; left -= RUN, seed++) {
+    results.push(await run(Math.min(left, RUN), seed))
+    recordProof(
+      name,
+      figuresOf({
+        kills: sum(({ kills }) => kills),
+        accepted: sum(({ accepted }) => accepted),
+        sends: sum(({ sends }) => sends),
+        duplicates: sum(({ duplicates }) => duplicates),
+        refused: sum(({ refused }) => refused),
+        readyMs: results.flatMap(({ readyMs }) => readyMs),
+        violations: violations(),
+      }),
+    )
+  }
+  assert.deepEqual(violations(), [])
 }

@@ -4,8 +4,9 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 /*
- * What `npm run test:long` leaves: bench/results/proof.json, one entry per proof, and the same as a table in proof.md.
- * A proof that runs again replaces its entry.
+ * What `npm run test:long` leaves: bench/results/proofs.json, one entry per proof, and the same as a table in proofs.md.
+ * A proof that runs again replaces its entry; one that takes long tells how far it has come, so that a run that is cut
+ * off leaves the size it reached.
  */
 
 const folder = fileURLToPath(new URL('../../../../bench/results/', import.meta.url))
@@ -23,8 +24,9 @@ export function scaled(size: number): number {
 type Figures = Readonly<Record<string, number | string>>
 
 export function recordProof(name: string, figures: Figures): void {
+  process.stdout.write(`${name}: ${JSON.stringify(figures)}\n`)
   mkdirSync(folder, { recursive: true })
-  const file = join(folder, 'proof.json')
+  const file = join(folder, 'proofs.json')
   const before = existsSync(file)
     ? (JSON.parse(readFileSync(file, 'utf8')) as { proofs: Record<string, Figures> }).proofs
     : {}
@@ -43,7 +45,7 @@ export function recordProof(name: string, figures: Figures): void {
     return `| ${proof} | ${text.join(', ')} | ${String(date).slice(0, 10)} |`
   })
   writeFileSync(
-    join(folder, 'proof.md'),
+    join(folder, 'proofs.md'),
     `# The queue's proofs in their long form\n\nMade by \`${command}\` on ${machine}. Scale 1 is the whole long form.\n\n` +
       `| proof | figures | date |\n|---|---|---|\n${rows.join('\n')}\n`,
   )
