@@ -9,6 +9,7 @@ import {
   contactMigrations,
   ContactStore,
 } from '@eclusa/contacts'
+import { Conversations, flowMigrations } from '@eclusa/flows'
 import {
   type ChatId,
   type Clock,
@@ -59,6 +60,7 @@ import { EventTail } from './events/event-tail.ts'
 import { buildHttp, type HttpServer } from './http/server.ts'
 import { installSecret } from './install-secret-store.ts'
 import { InstanceStore } from './instances/instance-store.ts'
+import { Inbox } from './inbox.ts'
 import { Instances } from './instances/instances.ts'
 import { ownInstances } from './instances/own-instances.ts'
 import { ApiKeyStore } from './keys/api-key-store.ts'
@@ -107,6 +109,9 @@ export interface App {
 /** How long a boot that has numbers to connect waits for a simulator that starts at the same time. */
 const SIMULATOR_PATIENCE_MS = 10 * SECOND
 
+/** Events that show that a contact is there. */
+const ANSWERS: ReadonlySet<string> = new Set(['inbound.received', 'inbound.reacted', 'inbound.poll_voted'])
+
 const gatewayMigrations: readonly Migration[] = loadMigrations(new URL('../migrations/', import.meta.url))
 
 /** Starts everything, in the order in which it depends on each other; whatever was started is stopped in reverse. */
@@ -128,7 +133,13 @@ export async function startApp(options: AppOptions): Promise<App> {
     mkdirSync(dataDir, { recursive: true, mode: 0o700 })
     const database = await openDatabase({
       ...placeOf(config, { dataDir, limits, stops }),
-      migrations: [...sessionMigrations, ...queueMigrations, ...contactMigrations, ...gatewayMigrations],
+      migrations: [
+        ...sessionMigrations,
+        ...queueMigrations,
+        ...contactMigrations,
+        ...flowMigrations,
+        ...gatewayMigrations,
+      ],
       log: openLog({ ...logOptions(config, terminal), hashKey: new Uint8Array(32) }),
     })
     stops.add('the database', 0.8 * SECOND, () => database.stop())
@@ -205,6 +216,7 @@ export async function startApp(options: AppOptions): Promise<App> {
       journal,
       facts: new SharedFacts({ database, sealer, clock }),
       ports: {
+        journalled: (tenant, instance, chat) => inbox.arrived(tenant, instance, chat),
         receipt: (instance, receipt) => queue.dispatcher.recordReceipt({ instance, ...receipt }),
         contentForRetry: (instance, waMessageId) =>
           queue.outbox.contentForRetry(instance, waMessageId as WaMessageId),
@@ -251,11 +263,33 @@ export async function startApp(options: AppOptions): Promise<App> {
       },
     })
     const { outbox, dispatcher } = queue
+
+    // In: what contacts write, through contacts and conversations, each message once.
+    const conversations = new Conversations({ database, sealer, events, clock, log })
+    const inbox = new Inbox({
+      journal,
+      ports: {
+        contacts: directory,
+        care: { hear: async () => 'nothing' },
+        conversations,
+        flows: { isWaiting: async () => false, hear: async () => {} },
+      },
+      ownership,
+      limits: limits.inbox,
+      clock,
+      log,
+    })
+
     let demo: Demo | null = null
     stops.add('the demo', 0.8 * SECOND, async () => demo?.end())
     stops.add('sessions', 1.8 * SECOND, () => sessions.stop())
     await queue.start()
     stops.add('the queue', 5.2 * SECOND, () => queue.stop())
+    await conversations.start()
+    stops.add('conversations', 0.5 * SECOND, () => conversations.stop())
+    for (const { tenant, id } of known) inbox.instanceTaken(tenant, id)
+    await inbox.start()
+    stops.add('the inbox', 1.2 * SECOND, () => inbox.stop())
     const record = (type: string, event: QueueEvents['queue.warned' | 'cold_chats.paused']): void => {
       const { tenant, instance, ...payload } = event
       database
@@ -269,7 +303,7 @@ export async function startApp(options: AppOptions): Promise<App> {
     queueEvents.on('cold_chats.paused', (pause) => record('cold_chats.paused', pause))
     if (config.pacing || config.limits !== 'off') {
       const leave = await tail.follow(({ type, instance, payload }) => {
-        if (type !== 'inbound.received' || instance === null) return
+        if (instance === null || !ANSWERS.has(type)) return
         dispatcher.inboundArrived(instance, (payload as { chat: ChatId }).chat).catch((error: unknown) => {
           log.warn({ instance, err: error }, 'what waits for an answer of this contact goes at its time')
         })
@@ -307,7 +341,7 @@ export async function startApp(options: AppOptions): Promise<App> {
       clock,
       log,
     })
-    const stopFollowing = followOwnership({ ownership, instances, sessions, log })
+    const stopFollowing = followOwnership({ ownership, instances, sessions, inbox, log })
     stops.add('following ownership', 0.1 * SECOND, async () => stopFollowing())
     stops.add('the sweep of events', 0.2 * SECOND, startSweep({ events, config, clock, log }))
 
@@ -407,6 +441,7 @@ export async function startApp(options: AppOptions): Promise<App> {
       standing,
       canonicalChat: (instance, chat) => sessions.canonicalChat(instance, chat),
       journal,
+      inbox,
       streams,
       ready,
       memory: report,
@@ -454,13 +489,16 @@ function followOwnership(options: {
   readonly ownership: Ownership
   readonly instances: Instances
   readonly sessions: SessionPool
+  readonly inbox: Inbox
   readonly log: Logger
 }): () => void {
-  const { ownership, instances, sessions, log } = options
+  const { ownership, instances, sessions, inbox, log } = options
   return ownership.onChange((id, owned) => {
     const instance = instances.all().find((one) => one.id === id)
     if (instance === undefined) return
     const { tenant, wanted, rest } = instance
+    if (owned) inbox.instanceTaken(tenant, id)
+    else inbox.instanceLost(id)
     const change =
       owned && wanted === 'started' && rest === null ? instances.connect(instance) : sessions.stopInstance(id)
     change.catch((error: unknown) =>

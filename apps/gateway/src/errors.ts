@@ -13,6 +13,7 @@ type GatewayErrorName =
   | 'MEMORY_SHORT'
   | 'NOT_ACCEPTABLE'
   | 'NOT_READY'
+  | 'NOT_SET_ASIDE'
   | 'NO_QR'
   | 'NO_SUCH_ROUTE'
   | 'SIMULATION_OVER'
@@ -80,6 +81,12 @@ export const gatewayErrors: Readonly<Record<GatewayErrorName, ErrorKind>> = defi
     retry: 'later',
     delivered: 'no',
     message: 'The gateway cannot store anything just now',
+  },
+  NOT_SET_ASIDE: {
+    status: 404,
+    retry: 'never',
+    delivered: 'no',
+    message: 'No message with this id is set aside',
   },
   NO_QR: { status: 404, retry: 'later', delivered: 'no', message: 'There is no QR code to show just now' },
   NO_SUCH_ROUTE: {

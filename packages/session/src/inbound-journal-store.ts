@@ -232,12 +232,17 @@ export class InboundJournal {
     return rows.map((row) => ({ ...this.#entry(instance, row), attempts: Number(row['attempts']) }))
   }
 
-  /** The statements that end a message's way; nothing changes when it is ended already. */
-  settle(instance: InstanceId, id: number): Statement {
-    return {
-      sql: 'UPDATE "InboundMessage" SET settled_at = ? WHERE id = ? AND instance = ? AND settled_at IS NULL',
-      params: [this.#clock.now(), id, instance],
-    }
+  /** Ends a message's way; nothing changes when it is ended already. */
+  async settle(instance: InstanceId, id: number): Promise<void> {
+    await this.#database.write(
+      [
+        {
+          sql: 'UPDATE "InboundMessage" SET settled_at = ? WHERE id = ? AND instance = ? AND settled_at IS NULL',
+          params: [this.#clock.now(), id, instance],
+        },
+      ],
+      rowsOf(instance),
+    )
   }
 
   /** Counts a try that failed, or that is about to be made. */
@@ -251,10 +256,6 @@ export class InboundJournal {
       ],
       rowsOf(instance),
     )
-  }
-
-  async write(instance: InstanceId, statements: readonly Statement[]): Promise<void> {
-    await this.#database.write(statements, rowsOf(instance))
   }
 
   /** Leaves a message for a person to decide on, with its event, and lets its chat go on. */

@@ -20,6 +20,7 @@ import Fastify, {
 import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
 import { gatewayErrors } from '../errors.ts'
 import type { EventStreams } from '../events/event-streams.ts'
+import type { Inbox } from '../inbox.ts'
 import type { Instances } from '../instances/instances.ts'
 import type { ApiKeys } from '../keys/api-keys.ts'
 import type { ReadyProbe } from '../ready-probe-store.ts'
@@ -51,6 +52,7 @@ export interface HttpPorts {
   /** The one id under which a person's chat is queued. */
   readonly canonicalChat: (instance: InstanceId, chat: ChatId) => Promise<ChatId>
   readonly journal: InboundJournal
+  readonly inbox: Inbox
   readonly streams: EventStreams
   readonly ready: ReadyProbe
   readonly memory: () => MemoryReport

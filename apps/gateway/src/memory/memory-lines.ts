@@ -7,6 +7,7 @@ import type { Config } from '../config.ts'
 import { guardedMemory } from '../guarded-http/memory.ts'
 import { defaultHttpLimits, type HttpLimits, ONE_MORE_BYTES, PAGE_BYTES } from '../http/limits.ts'
 import { httpMemory } from '../http/memory.ts'
+import { defaultInboxLimits, INBOX_PAGE, type InboxLimits } from '../inbox.ts'
 import { MAX_KEYS } from '../keys/limits.ts'
 import { partOf } from './ceiling.ts'
 
@@ -14,6 +15,7 @@ import { partOf } from './ceiling.ts'
 export interface GatewayLimits {
   readonly queue: DispatcherLimits
   readonly http: HttpLimits
+  readonly inbox: InboxLimits
   /** SQLite's page cache; 0 with PostgreSQL. */
   readonly pageCacheBytes: number
   /** The heap of SQLite's thread; 0 with PostgreSQL. */
@@ -31,6 +33,7 @@ export function usualLimits(config: Config, ceilingBytes: number): GatewayLimits
   return {
     queue: defaultDispatcherLimits,
     http: defaultHttpLimits,
+    inbox: defaultInboxLimits,
     pageCacheBytes: pageCacheOf(config, ceilingBytes) ?? DEFAULT_PAGE_CACHE_BYTES,
     storageThreadBytes: config.databaseUrl === '' ? 64 * MIB : 0,
     semiSpaceBytes: 8 * MIB,
@@ -53,6 +56,7 @@ export function smallLimits(config: Config, ceilingBytes: number): GatewayLimits
       maxRates: 5000,
     },
     http: { maxConnections: 250, maxBodiesBytes: 4 * MIB, maxReads: 4, maxUnsentBytes: 8 * MIB },
+    inbox: { maxWalking: 50, maxChats: 500 },
     pageCacheBytes: pageCacheOf(config, ceilingBytes) ?? 8 * MIB,
     storageThreadBytes: config.databaseUrl === '' ? 32 * MIB : 0,
     semiSpaceBytes: 4 * MIB,
@@ -68,7 +72,7 @@ function pageCacheOf({ memoryPageCache, databaseUrl }: Config, ceilingBytes: num
 
 /** Every bounded structure of the process, package by package. */
 export function memoryLines(config: Config, limits: GatewayLimits): readonly MemoryLine[] {
-  const { queue, http, pageCacheBytes, storageThreadBytes, maxStarting, maxHistoryBytes } = limits
+  const { queue, http, inbox, pageCacheBytes, storageThreadBytes, maxStarting, maxHistoryBytes } = limits
   return [
     ...processMemory(config),
     ...storageMemory({
@@ -83,6 +87,32 @@ export function memoryLines(config: Config, limits: GatewayLimits): readonly Mem
     ...contactsMemory(),
     ...httpMemory(http, config.eventsMaxStreams),
     ...guardedMemory(),
+    ...inboxMemory(inbox),
+  ]
+}
+
+/** What contacts wrote, on its way through contacts, conversations and flows. */
+function inboxMemory({ maxWalking, maxChats }: InboxLimits): readonly MemoryLine[] {
+  return [
+    {
+      owner: 'gateway',
+      name: 'chats with messages that came in',
+      place: 'heap',
+      maxCount: maxChats,
+      bytesEach: 512,
+      boundedBy: 'InboxLimits.maxChats; the others are found again on disk',
+      source: 'a key, an id of a chat, a timer',
+    },
+    {
+      owner: 'gateway',
+      name: 'messages that are being processed',
+      place: 'heap',
+      maxCount: maxWalking,
+      // A page ends with the message that reaches its bytes: that one may be the largest that is taken.
+      bytesEach: 4 * INBOX_PAGE.maxBytes,
+      boundedBy: 'InboxLimits.maxWalking, pages of 20 messages or 32 KiB',
+      source: 'sealed, opened, and parsed; texts of 64 KiB are rare enough to share',
+    },
   ]
 }
 

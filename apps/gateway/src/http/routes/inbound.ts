@@ -1,6 +1,6 @@
 import { z } from 'zod'
 import { inboundShape, shownInbound } from '../inbound-shape.ts'
-import { instanceOf, instanceParams } from '../inputs.ts'
+import { instanceOf, instanceParams, noBody } from '../inputs.ts'
 import { PAGE_BYTES } from '../limits.ts'
 import type { HttpPorts, HttpServer } from '../server.ts'
 
@@ -19,6 +19,15 @@ const query = z.strictObject({
 
 const page = z.object({ items: z.array(inboundShape), next: z.number().nullable() })
 
+const setAsidePage = z.object({
+  items: z.array(
+    inboundShape.extend({ setAsideAt: z.iso.datetime(), reason: z.string(), attempts: z.number() }),
+  ),
+  next: z.number().nullable(),
+})
+
+const setAsideParams = instanceParams.extend({ message: z.string() })
+
 /** What contacts wrote, oldest first. A page ends early when its texts are long: `next` says where to go on. */
 export async function inboundRoutes(http: HttpServer, ports: HttpPorts): Promise<void> {
   http.get(
@@ -36,4 +45,51 @@ export async function inboundRoutes(http: HttpServer, ports: HttpPorts): Promise
       })
     },
   )
+
+  // What could not be processed in five tries, and waits for somebody to decide.
+  http.get(
+    '/instances/:id/inbound/set-aside',
+    { schema: { params: instanceParams, querystring: query, response: { 200: setAsidePage } } },
+    async (request) => {
+      const { id } = instanceOf(request, ports.instances)
+      const { after, limit } = request.query
+      return ports.reads.run(async () => {
+        const found = await ports.journal.setAsideList({ instance: id, after, limit, maxBytes: PAGE_BYTES })
+        return {
+          items: found.items.map((item) => ({
+            ...shownInbound(item),
+            setAsideAt: new Date(item.setAsideAt).toISOString(),
+            reason: item.reason,
+            attempts: item.attempts,
+          })),
+          next: found.next,
+        }
+      })
+    },
+  )
+
+  http.post(
+    '/instances/:id/inbound/set-aside/:message/retry',
+    { schema: { params: setAsideParams, body: noBody, response: { 202: z.null() } } },
+    async (request, reply) => {
+      const { id, tenant } = instanceOf(request, ports.instances)
+      await ports.inbox.retry(tenant, id, journalIdOf(request.params.message))
+      return reply.code(202).send(null)
+    },
+  )
+
+  http.delete(
+    '/instances/:id/inbound/set-aside/:message',
+    { schema: { params: setAsideParams, body: noBody, response: { 204: z.null() } } },
+    async (request, reply) => {
+      const { id } = instanceOf(request, ports.instances)
+      await ports.inbox.drop(id, journalIdOf(request.params.message))
+      return reply.code(204).send(null)
+    },
+  )
+}
+
+/** Whatever has not the form of an id is one that is not set aside. */
+function journalIdOf(text: string): number {
+  return /^\d{1,15}$/.test(text) ? Number(text) : 0
 }
