@@ -116,12 +116,10 @@ eachDatabase(({ dialect, test, open }) => {
 
   test('an owner that lost its instance while it typed does not send; its heir does, in order, under the same ids', async (t) => {
     const { first, takeOver } = await setUp(t, defaultPacing)
-    const typing = Promise.withResolvers<void>()
-    first.emitter.on('outbound.typing', () => typing.resolve())
+    const typed: string[] = []
+    first.emitter.on('outbound.typing', ({ id }) => typed.push(id))
     const accepted = [await first.enqueue('one'), await first.enqueue('two')]
-    let isTyping = false
-    void typing.promise.then(() => (isTyping = true))
-    while (!isTyping) await first.advance(500)
+    while (typed.length === 0) await first.advance(500)
     const heir = await takeOver('hang')
     await until(() => heir.sender.sends.length === 1, 'the heir sends')
     await first.advance(120_000)
