@@ -1,4 +1,11 @@
-import { type Clock, EclusaError, type MessageId, parseMessageId } from '@eclusa/kernel'
+import {
+  type Clock,
+  type ContactId,
+  EclusaError,
+  type MessageId,
+  parseMessageId,
+  type TenantId,
+} from '@eclusa/kernel'
 import type { EventLog, Statement } from '@eclusa/storage'
 import type {
   Actor,
@@ -90,7 +97,7 @@ export class ConversationPlans {
   readonly #operators: Operators
   readonly #events: EventLog
   readonly #clock: Clock
-  readonly #moved: (tenant: Conversation['tenant'], moved: Moved) => void
+  readonly #moved: (tenant: TenantId, moved: Moved) => void
 
   constructor(options: {
     readonly store: ConversationStore
@@ -99,7 +106,7 @@ export class ConversationPlans {
     readonly events: EventLog
     readonly clock: Clock
     /** Is told after each commit which lines may move. */
-    readonly moved: (tenant: Conversation['tenant'], moved: Moved) => void
+    readonly moved: (tenant: TenantId, moved: Moved) => void
   }) {
     this.#store = options.store
     this.#sectors = options.sectors
@@ -286,6 +293,7 @@ export class ConversationPlans {
     const before = await this.#store.get(ref.tenant, ref.id)
     if (before === undefined) return refused('NOT_FOUND')
     if (before.state !== 'closed') return refused('NOT_CLOSED')
+    if (before.closeReason === 'merged') return refused('MERGED')
     const other = await this.#store.notClosedOf(before.instance, before.contact)
     if (other !== undefined) return refused('ANOTHER_OPEN')
     return this.planReopening(before, { ...how, kind: 'reopened' })
@@ -365,6 +373,37 @@ export class ConversationPlans {
       statements: [this.#store.addEntry(before, entry)],
       after: () => undefined,
     }
+  }
+
+  /** It became part of an older one, which has its history now. */
+  closeMerged(gone: ConversationRow, contact: ContactId): readonly Statement[] {
+    const change = {
+      contact,
+      state: 'closed',
+      operator: null,
+      waitingSince: null,
+      lineSince: null,
+      closedAt: this.#clock.now(),
+      closeReason: 'merged',
+    } as const
+    return [
+      this.#store.change(gone, change, 'kept'),
+      this.#event({ ...gone, ...change }, 'closed', 'system', gone),
+    ]
+  }
+
+  mergedEntry(kept: Conversation, gone: Conversation): readonly Statement[] {
+    const { sector, operator } = kept
+    const entry: NewEntry = { kind: 'merged', at: this.#clock.now(), actor: 'system', sector, operator }
+    return [
+      this.#store.addEntry(kept, { ...entry, text: gone.id }),
+      this.#event(kept, 'merged', 'system', gone),
+    ]
+  }
+
+  /** Tells which lines a commit may let move. */
+  moved(tenant: TenantId, moved: Moved): void {
+    this.#moved(tenant, moved)
   }
 
   openedEvent(conversation: Conversation): Statement {

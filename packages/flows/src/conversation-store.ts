@@ -40,6 +40,9 @@ export interface NewEntry {
   readonly text?: string | null
 }
 
+/** Where in the line: where it was, at its end, or where another stood. */
+export type Place = 'kept' | 'new' | number | null
+
 /** What a change may set. */
 export type ConversationChange = Partial<
   Omit<ConversationRow, 'id' | 'tenant' | 'instance' | 'seq' | 'version' | 'place' | 'openedAt'>
@@ -65,7 +68,7 @@ const INSERT = `insert into "Conversation" (id, tenant, instance, contact, chat,
 const CHANGE = `update "Conversation" set contact = ?, chat = ?, state = ?, sector = ?, operator = ?, last_operator = ?,
   skill = ?, rule = ?, seed = ?, waiting_since = ?, line_since = ?, assigned_at = ?, closed_at = ?, close_reason = ?,
   place = case when ? = 1 then (select max(entry.id) from "ConversationEntry" as entry where entry.conversation = ?)
-    else place end,
+    else ? end,
   last_inbound_at = ?, version = version + 1
   where id = ? and version = ?`
 
@@ -129,6 +132,7 @@ export class ConversationStore {
     return row
   }
 
+  /** Those that became part of another aside. */
   async lastOf(
     tenant: TenantId,
     instance: InstanceId,
@@ -136,6 +140,7 @@ export class ConversationStore {
   ): Promise<ConversationRow | undefined> {
     const [row] = await this.#read(
       `select ${COLUMNS} from "Conversation" where tenant = ? and contact = ? and instance = ?
+         and (close_reason is null or close_reason <> 'merged')
        order by seq desc limit 1`,
       [tenant, contact, instance],
     )
@@ -276,12 +281,7 @@ export class ConversationStore {
   }
 
   /** Fails unless nobody changed it since `before` was read. Entries come before it in the unit. */
-  change(
-    before: ConversationRow,
-    change: ConversationChange,
-    /** `new`: at the end of the line. */
-    place: 'kept' | 'new',
-  ): Statement {
+  change(before: ConversationRow, change: ConversationChange, place: Place): Statement {
     return { sql: CHANGE, params: changeParams(before, change, place), mustChange: 1 }
   }
 
@@ -383,7 +383,7 @@ export function openingKey({ instance, journalId }: InboundOrigin): string {
 function changeParams(
   before: ConversationRow,
   change: ConversationChange,
-  place: 'kept' | 'new',
+  place: Place,
 ): readonly SqlValue[] {
   const next = { ...before, ...change }
   return [
@@ -403,6 +403,7 @@ function changeParams(
     next.closeReason,
     place === 'new' ? 1 : 0,
     before.id,
+    typeof place === 'string' ? before.place : place,
     next.lastInboundAt,
     before.id,
     before.version,

@@ -118,8 +118,13 @@ export function parseSkill(text: string, field = 'skill'): string {
   return slugOf(text, field)
 }
 
-/** A reason to close: as a sector's name; words of people go into the comment. @throws KERNEL_BAD_ID naming `field` */
+/**
+ * A reason to close: as a sector's name; words of people go into the comment. `merged` is the gateway's own.
+ * @throws KERNEL_BAD_ID naming `field`
+ */
 export function parseCloseReason(text: string, field = 'reason'): string {
+  if (text === 'merged')
+    throw badId(field, 'must not be "merged", which says that two contacts proved to be one')
   return slugOf(text, field)
 }
 

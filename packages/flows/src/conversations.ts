@@ -12,6 +12,8 @@ import {
 } from '@eclusa/kernel'
 import { type Database, type EventLog, type Sealer, storageErrors } from '@eclusa/storage'
 import { ContactOwners } from './contact-owner-store.ts'
+import { ContactTraceStore } from './contact-trace-store.ts'
+import { ContactTraces } from './contact-traces.ts'
 import {
   type Actor,
   type Conversation,
@@ -34,6 +36,7 @@ import {
 import { type ConversationFilter, ConversationStore, openingKey } from './conversation-store.ts'
 import { Operators } from './operator-store.ts'
 import { Sectors } from './sector-store.ts'
+import { ConversationStatistics } from './statistics-store.ts'
 import { WaitingLine } from './waiting-line.ts'
 
 export interface ConversationsOptions {
@@ -73,6 +76,9 @@ export class Conversations {
   readonly operators: Operators
   readonly owners: ContactOwners
   readonly line: WaitingLine
+  /** A person as a whole: joined with another, given out, removed. */
+  readonly traces: ContactTraces
+  readonly statistics: ConversationStatistics
   readonly #database: Database
   readonly #clock: Clock
   readonly #store: ConversationStore
@@ -87,6 +93,7 @@ export class Conversations {
     this.sectors = new Sectors({ database, clock })
     this.operators = new Operators({ database, clock })
     this.owners = new ContactOwners({ database, clock })
+    this.statistics = new ConversationStatistics(database)
     const parts = { store: this.#store, sectors: this.sectors, operators: this.operators, clock }
     this.line = new WaitingLine({
       ...parts,
@@ -98,6 +105,13 @@ export class Conversations {
       ...parts,
       events,
       moved: (tenant, moved) => this.line.wake(tenant, moved),
+    })
+    this.traces = new ContactTraces({
+      store: this.#store,
+      traces: new ContactTraceStore(database),
+      operators: this.operators,
+      plans: this.plan,
+      commit: (plan) => this.#change(plan),
     })
   }
 
@@ -268,6 +282,15 @@ export class Conversations {
     page: { readonly after: number; readonly limit: number },
   ): Promise<readonly ConversationEntry[]> {
     return this.#store.history(ref, page)
+  }
+
+  /** Who waits in a sector, the first first; `after` is the `place` of the last one of the page before, 0 at first. */
+  waiting(
+    tenant: TenantId,
+    sector: SectorId,
+    page: { readonly after: number; readonly limit: number },
+  ): Promise<readonly (Conversation & { readonly place: number | null })[]> {
+    return this.#store.line(tenant, sector, page)
   }
 
   /** How many wait before it in its line: 0 for the first; null when it does not wait. */

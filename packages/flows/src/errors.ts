@@ -5,6 +5,7 @@ type ConversationErrorName =
   | 'CLOSED'
   | 'NOT_CLOSED'
   | 'ANOTHER_OPEN'
+  | 'MERGED'
   | 'ASSIGNED'
   | 'NOT_WAITING'
   | 'OPERATOR_UNKNOWN'
@@ -34,6 +35,12 @@ export const conversationErrors: Readonly<Record<ConversationErrorName, ErrorKin
       retry: 'never',
       delivered: 'no',
       message: 'The contact has another conversation that is not closed; go on in that one',
+    },
+    MERGED: {
+      status: 409,
+      retry: 'never',
+      delivered: 'no',
+      message: 'The conversation became part of an older one of the same contact, which has its history',
     },
     ASSIGNED: {
       status: 409,
@@ -95,6 +102,7 @@ export type Refusal =
   | 'CLOSED'
   | 'NOT_CLOSED'
   | 'ANOTHER_OPEN'
+  | 'MERGED'
   | 'ASSIGNED'
   | 'NOT_WAITING'
   | 'OPERATOR_UNKNOWN'

@@ -20,6 +20,7 @@ export {
   parseSectorId,
   parseSkill,
 } from './conversation.ts'
+export { type ContactTraces, type ExportedPage, type Forgotten } from './contact-traces.ts'
 export {
   assertDone,
   type AssignOptions,
@@ -49,6 +50,7 @@ export {
   Operators,
   type OperatorSector,
 } from './operator-store.ts'
+export type { Activity } from './statistics-store.ts'
 export { MAX_SECTORS, type Sector, type SectorLine, Sectors } from './sector-store.ts'
 
 export const flowMigrations: readonly Migration[] = loadMigrations(new URL('../migrations/', import.meta.url))

@@ -7,6 +7,7 @@ import {
   type InstanceId,
   parseTenantId,
   silentLogger,
+  type TenantId,
 } from '@eclusa/kernel'
 import { ManualClock } from '@eclusa/kernel/test-kit'
 import { type Database, EventLog } from '@eclusa/storage'
@@ -27,6 +28,8 @@ export const acme = parseTenantId('acme')
 export const shop = 'ins_00000000000000000000' as InstanceId
 
 export interface Bench {
+  readonly tenant: TenantId
+  readonly instance: InstanceId
   readonly database: Database
   readonly clock: ManualClock
   readonly events: EventLog
@@ -55,9 +58,12 @@ export function benchOn(
     readonly reopenWithinMs?: number
     readonly clock?: ManualClock
     readonly firstJournalId?: number
+    readonly tenant?: TenantId
+    readonly instance?: InstanceId
   } = {},
 ): Bench {
   const clock = options.clock ?? new ManualClock()
+  const { tenant = acme, instance = shop } = options
   const sealer = testSealer()
   const events = new EventLog({ database, sealer, clock })
   const conversations = new Conversations({
@@ -71,23 +77,25 @@ export function benchOn(
   t.after(() => conversations.stop())
   let lastJournalId = options.firstJournalId ?? 0
   return {
+    tenant,
+    instance,
     database,
     clock,
     events,
     conversations,
     async write(contact, journalId = ++lastJournalId) {
       const message = { contact: contactOf(contact), chat: chatOfContact(contact), at: clock.now() }
-      return (await conversations.receive(originOf(journalId), message)).conversation
+      return (await conversations.receive({ tenant, instance, journalId }, message)).conversation
     },
     async sector(id, rule = 'least_busy') {
       const sector = parseSectorId(id)
-      await conversations.sectors.create({ tenant: acme, id: sector, name: id, isDefault: false, rule })
+      await conversations.sectors.create({ tenant, id: sector, name: id, isDefault: false, rule })
       return sector
     },
     async operator(name, capacity, sectors) {
       const input = { name, isAdmin: false, capacity, hours: null, sectors }
-      const { id } = await conversations.operators.create(acme, input)
-      return conversations.operators.change(acme, id, { availability: 'online' })
+      const { id } = await conversations.operators.create(tenant, input)
+      return conversations.operators.change(tenant, id, { availability: 'online' })
     },
     async eventTypes() {
       return (await events.read({ after: 0, limit: 1000 })).map(({ type }) => type)
