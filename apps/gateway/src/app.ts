@@ -27,6 +27,7 @@ import {
   type ChatContext,
   openQueue,
   type PacingOptions,
+  type Queue,
   type QueueEvents,
   queueMigrations,
 } from '@eclusa/queue'
@@ -242,6 +243,8 @@ export async function startApp(options: AppOptions): Promise<App> {
     }
     const queue = await openQueue({
       database,
+      ownership,
+      neighbours: database.neighbours,
       sealer,
       clock,
       log,
@@ -341,7 +344,7 @@ export async function startApp(options: AppOptions): Promise<App> {
       clock,
       log,
     })
-    const stopFollowing = followOwnership({ ownership, instances, sessions, inbox, log })
+    const stopFollowing = followOwnership({ ownership, instances, sessions, inbox, queue, log })
     stops.add('following ownership', 0.1 * SECOND, async () => stopFollowing())
     stops.add('the sweep of events', 0.2 * SECOND, startSweep({ events, config, clock, log }))
 
@@ -490,10 +493,13 @@ function followOwnership(options: {
   readonly instances: Instances
   readonly sessions: SessionPool
   readonly inbox: Inbox
+  readonly queue: Queue
   readonly log: Logger
 }): () => void {
-  const { ownership, instances, sessions, inbox, log } = options
+  const { ownership, instances, sessions, inbox, queue, log } = options
   return ownership.onChange((id, owned) => {
+    // What was accepted for whoever owned it meanwhile.
+    if (owned) void queue.look()
     const instance = instances.all().find((one) => one.id === id)
     if (instance === undefined) return
     const { tenant, wanted, rest } = instance

@@ -9,6 +9,7 @@ import {
   type TenantId,
   type TypedEmitter,
 } from '@eclusa/kernel'
+import type { Neighbours } from '@eclusa/storage'
 import type { CareGate } from './care-gate.ts'
 import type { ColdPause } from './cold-store.ts'
 import type { ControlStore, ListedMessage, ListFilter } from './control-store.ts'
@@ -56,6 +57,7 @@ export class QueueControl {
   readonly #care: CareGate
   readonly #clock: Clock
   readonly #emitter: TypedEmitter<QueueEvents>
+  readonly #neighbours: Neighbours
   readonly #expireAfterMs: number
 
   constructor(options: {
@@ -67,6 +69,7 @@ export class QueueControl {
     readonly care: CareGate
     readonly clock: Clock
     readonly emitter: TypedEmitter<QueueEvents>
+    readonly neighbours: Neighbours
     readonly expireAfterMs: number
   }) {
     this.#store = options.store
@@ -77,6 +80,7 @@ export class QueueControl {
     this.#care = options.care
     this.#clock = options.clock
     this.#emitter = options.emitter
+    this.#neighbours = options.neighbours
     this.#expireAfterMs = options.expireAfterMs
   }
 
@@ -150,11 +154,13 @@ export class QueueControl {
   async pause(what: Pause): Promise<void> {
     await this.#pauses.pause(what)
     this.#dispatcher.paused(what)
+    this.#neighbours.wake(what.instance)
   }
 
   async resume(what: Pause): Promise<void> {
     await this.#pauses.resume(what)
     this.#dispatcher.resumed(what)
+    this.#neighbours.wake(what.instance)
   }
 
   /** How the queue of an instance is. */

@@ -2,7 +2,7 @@ import type { ChatId, Clock, InstanceId, TenantId } from '@eclusa/kernel'
 import type { Database, StatementResult } from '@eclusa/storage'
 import type { HoldReason } from './care.ts'
 import type { OutboundIdentity } from './message.ts'
-import { chatOf, HELD, IDENTITY, identityOf } from './outbound-store.ts'
+import { chatOf, HANDED_OVER, HELD, IDENTITY, identityOf } from './outbound-store.ts'
 import { toSqlTime } from './sql-time.ts'
 
 /** A message that took its place in its chat's line. */
@@ -20,8 +20,16 @@ export interface Hold {
   readonly sentAt: number | null
 }
 
+/** A message that another process accepted, for the owner. */
+export interface HandedOver extends Admitted {
+  /** Null when it stands in its chat's line. */
+  readonly notBefore: number | null
+}
+
 /** As the partial index has it. */
 const IS_HELD = 'priority in (5, 6, 7)'
+/** Not only known to the process that accepted it. */
+const IS_KNOWN = `coalesce("heldBy", '') <> '${HANDED_OVER}'`
 
 /** SQL of messages that are held outside of their chat's line until a time. */
 export class HoldStore {
@@ -36,7 +44,8 @@ export class HoldStore {
   /** When the first of the held is due; null when none is held. */
   async nextDueAt(): Promise<number | null> {
     const [row] = await this.#database.read(
-      `select "notBefore" as due from "MessageQueueItem" where ${IS_HELD} order by "notBefore", seq limit 1`,
+      `select "notBefore" as due from "MessageQueueItem" where ${IS_HELD} and ${IS_KNOWN}
+       order by "notBefore", seq limit 1`,
       [],
     )
     return (row?.['due'] ?? null) as number | null
@@ -49,7 +58,7 @@ export class HoldStore {
       {
         sql: `update "MessageQueueItem" set priority = priority - ${HELD}, "heldBy" = null, "updatedAt" = ?
               where seq in (select seq from "MessageQueueItem" where ${IS_HELD} and "notBefore" <= ?
-                order by "notBefore", seq limit ?) and ${IS_HELD}
+                and ${IS_KNOWN} order by "notBefore", seq limit ?) and ${IS_HELD}
               returning ${IDENTITY}, priority`,
         params: [toSqlTime(now), now, limit],
       },
@@ -85,6 +94,42 @@ export class HoldStore {
       chatOf({ instance, chat }),
     )
     return (head?.changes ?? 0) > 0
+  }
+
+  /** Instances for which other processes accepted messages. */
+  async handedOver(): Promise<readonly InstanceId[]> {
+    const rows = await this.#database.read(
+      `select distinct instance from "MessageQueueItem" where ${IS_HELD} and "heldBy" = '${HANDED_OVER}'`,
+      [],
+    )
+    return rows.map((row) => row['instance'] as InstanceId)
+  }
+
+  /**
+   * The next `limit` that others accepted for `instance` belong to this process from now on: each is
+   * told once. What is not for later takes its place.
+   */
+  async takeOver(instance: InstanceId, limit: number): Promise<readonly HandedOver[]> {
+    const now = this.#clock.now()
+    const [result] = await this.#database.write(
+      [
+        {
+          sql: `update "MessageQueueItem" set "heldBy" = null, "updatedAt" = ?,
+                priority = case when "notBefore" <= ? then priority - ${HELD} else priority end
+              where seq in (select seq from "MessageQueueItem" where ${IS_HELD} and "heldBy" = '${HANDED_OVER}'
+                and instance = ? order by "notBefore", seq limit ?)
+              returning ${IDENTITY}, priority, "notBefore"`,
+          params: [toSqlTime(now), now, instance, limit],
+        },
+      ],
+      { instance },
+    )
+    const rows = (result?.rows ?? []).map((row) => ({
+      identity: identityOf(row),
+      priority: row['priority'] as number,
+      notBefore: (row['priority'] as number) < HELD ? null : (row['notBefore'] as number),
+    }))
+    return rows.toSorted((a, b) => a.identity.seq - b.identity.seq)
   }
 
   /** The next `limit` of a tenant, or of one instance, that are held for one of `reasons` take their places. */

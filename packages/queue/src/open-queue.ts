@@ -1,5 +1,15 @@
 import type { Clock, InstanceId, Lifecycle, Logger, TenantId, TypedEmitter } from '@eclusa/kernel'
-import { type Database, type EventLog, loadMigrations, type Migration, type Sealer } from '@eclusa/storage'
+import {
+  type Database,
+  type EventLog,
+  loadMigrations,
+  type Migration,
+  type Neighbours,
+  noNeighbours,
+  type Ownership,
+  type Sealer,
+  soleOwnership,
+} from '@eclusa/storage'
 import { CARE_HOLDS, type CareOptions, checkCare, defaultCare } from './care.ts'
 import { CareGate } from './care-gate.ts'
 import { ColdStore } from './cold-store.ts'
@@ -13,7 +23,8 @@ import {
   type DispatcherLimits,
 } from './dispatcher.ts'
 import { Endings } from './endings.ts'
-import { Holds } from './holds.ts'
+import { Handovers } from './handovers.ts'
+import { ADMIT_STEP, Holds } from './holds.ts'
 import { HoldStore } from './hold-store.ts'
 import { LiveMessage, LiveMessages } from './live-messages.ts'
 import type { ChatContext, MessageSender, QueueEvents } from './message.ts'
@@ -35,6 +46,9 @@ export interface QueueOptions {
   /** Opened with `queueMigrations`. */
   readonly database: Database
   readonly sealer: Sealer
+  /** Of the database, where other processes use it, too. Default: none do. */
+  readonly ownership?: Pick<Ownership, 'owns'>
+  readonly neighbours?: Neighbours
   readonly eventLog: EventLog
   readonly clock: Clock
   readonly log: Logger
@@ -61,6 +75,8 @@ export interface Queue extends Lifecycle {
   readonly limits: Settings<CareOptions>
   readonly dispatcher: Dispatcher
   readonly sweep: Sweep
+  /** Looks at what other processes wrote for instances of this one, now; while it runs it looks when it is woken. */
+  look(): Promise<void>
 }
 
 /**
@@ -69,6 +85,7 @@ export interface Queue extends Lifecycle {
  */
 export async function openQueue(options: QueueOptions): Promise<Queue> {
   const { database, sealer, eventLog, clock, log, emitter, sender, context } = options
+  const { ownership = soleOwnership, neighbours = noNeighbours } = options
   const pacing = options.pacing ?? defaultPacing
   if (typeof pacing !== 'function') checkPacing(pacing)
   const { expireAfterMs = DEFAULT_EXPIRE_AFTER_MS } = options
@@ -87,6 +104,7 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
     }),
     defaultOf: typeof pacing === 'function' ? pacing : () => pacing,
     check: checkPacing,
+    changed: async (_, instance) => neighbours.wake(instance),
   })
   const limitsOf = await Settings.open({
     store: new SettingStore<CareOptions>({
@@ -98,7 +116,10 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
     defaultOf: typeof care === 'function' ? care : () => care,
     check: checkCare,
     // What the old limits held back is judged by the new ones.
-    changed: (tenant, instance) => holds.release(tenant, instance, CARE_HOLDS),
+    changed: (tenant, instance) => {
+      neighbours.wake(instance)
+      return holds.release(tenant, instance, CARE_HOLDS)
+    },
   })
   const careOf = (tenant: TenantId, instance: InstanceId): CareOptions => limitsOf.of(tenant, instance)
   const counts = new QueueCounts(emitter)
@@ -140,8 +161,14 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
     expireAfterMs,
   })
   const lastSeq = await store.lastSeq()
+  // What others accepted since the last time is counted with the rest.
+  for (const instance of await holdStore.handedOver()) {
+    if (ownership.owns(instance)) {
+      while ((await holdStore.takeOver(instance, ADMIT_STEP)).length === ADMIT_STEP);
+    }
+  }
   // Before anyone can enqueue: what a crash left PROCESSING waits again, and the counters begin with what is there.
-  const { counts: groups, unconfirmed } = await store.recover()
+  const { counts: groups, unconfirmed } = await store.recover((instance) => ownership.owns(instance))
   for (const { tenant, instance, status, count } of groups) counts.move(tenant, instance, null, status, count)
   for (const { identity, deliveredAt, readAt } of unconfirmed) {
     live.add(new LiveMessage(identity, { processing: false, unconfirmed: true, deliveredAt, readAt }))
@@ -155,6 +182,7 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
     emitter,
     endings,
     listener: dispatcher,
+    neighbours,
     held: (until) => holds.dueAt(until),
     expireAfterMs,
     forgetMore: async (instance) => {
@@ -184,8 +212,20 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
     care: gate,
     clock,
     emitter,
+    neighbours,
     expireAfterMs,
   })
+  const handovers = new Handovers({
+    store: holdStore,
+    holds,
+    pauses,
+    settings: [pacings, limitsOf],
+    counts,
+    dispatcher,
+    ownership,
+    log,
+  })
+  let stopListening = (): void => undefined
   await holds.open()
   return {
     outbox,
@@ -197,8 +237,11 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
     async start() {
       await dispatcher.start()
       await sweep.start()
+      stopListening = neighbours.onWake(() => void handovers.look())
     },
+    look: () => handovers.look(),
     async stop() {
+      stopListening()
       await Promise.all([holds.stop(), sweep.stop(), dispatcher.stop()])
     },
   }

@@ -147,6 +147,8 @@ const TOMBSTONE_COLUMNS =
 const FAILED_PRIORITY = 9
 /** What is held has this much more than its priority in the line. */
 export const HELD = 5
+/** `"heldBy"` of a row that another process accepted for the owner of its instance, who does not know of it yet. */
+export const HANDED_OVER = 'HANDED_OVER'
 const MAX_RECOVERED = 20_000
 
 /** All SQL of the queue. Every method that writes is one unit: on disk, with its events, when it resolves. */
@@ -189,22 +191,33 @@ export class OutboundStore {
     return Number(row?.['seq'] ?? 0)
   }
 
-  /** After a crash: rows marked PROCESSING wait again. Reads the table, once. */
-  async recover(): Promise<Recovered> {
+  /** After a crash: rows marked PROCESSING of the instances of this process wait again. Reads the table, once. */
+  async recover(owns: (instance: InstanceId) => boolean): Promise<Recovered> {
     const now = toSqlTime(this.#clock.now())
     const groups =
       'select tenant, instance, status, count(*) as n, count("sentAt") as sent from "MessageQueueItem"'
     let counts = await this.#database.read(`${groups} group by tenant, instance, status`, [])
-    if (counts.some((row) => row['status'] === 'PROCESSING')) {
-      await this.#database.write([
-        {
-          // The try that the crash interrupted does not count.
-          sql: `update "MessageQueueItem" set status = 'PENDING', "updatedAt" = ?,
-                attempts = case when "sentAt" is null or attempts = 0 then attempts else attempts - 1 end
-                where status = 'PROCESSING'`,
-          params: [now],
-        },
-      ])
+    const interrupted = counts
+      .filter((row) => row['status'] === 'PROCESSING')
+      .map((row) => row['instance'] as InstanceId)
+      .filter(owns)
+    if (interrupted.length > 0) {
+      await Promise.all(
+        interrupted.map((instance) =>
+          this.#database.write(
+            [
+              {
+                // The try that the crash interrupted does not count.
+                sql: `update "MessageQueueItem" set status = 'PENDING', "updatedAt" = ?,
+                      attempts = case when "sentAt" is null or attempts = 0 then attempts else attempts - 1 end
+                      where status = 'PROCESSING' and instance = ?`,
+                params: [now, instance],
+              },
+            ],
+            { instance },
+          ),
+        ),
+      )
       counts = await this.#database.read(`${groups} group by tenant, instance, status`, [])
     }
     const anySent = counts.some((row) => row['status'] === 'PENDING' && Number(row['sent']) > 0)
@@ -230,17 +243,22 @@ export class OutboundStore {
     }
   }
 
-  /** All new rows, or none; or, when their idempotency key is known, what that was answered with. */
+  /**
+   * All new rows, or none; or, when their idempotency key is known, what that was answered with. `forOwner`: another
+   * process owns the instance, and takes them over when it hears of them.
+   */
   async accept(
     rows: readonly NewRow[],
     idempotency: { readonly key: string; readonly bodyHash: string } | null,
+    forOwner = false,
   ): Promise<Replay | null> {
     const unit = rows.flatMap((row) => [this.#insert(row), this.#log(row.event)])
     const first = rows[0]?.identity
     if (first === undefined) return null
     const { instance } = first
     const isOneChat = rows.every(({ identity }) => identity.chat === first.chat)
-    const options = isOneChat ? chatOf(first) : { instance }
+    const options = forOwner ? {} : isOneChat ? chatOf(first) : { instance }
+    if (forOwner) unit.push(...rows.map(handOver))
     if (idempotency === null) {
       await this.#database.write(unit, options)
       return null
@@ -805,6 +823,15 @@ export class OutboundStore {
       if (isConflict(error)) return false
       throw error
     }
+  }
+}
+
+/** Out of its chat's line, until the owner takes it over. */
+function handOver({ identity: { seq, acceptedAt }, notBefore }: NewRow): Statement {
+  return {
+    sql: `update "MessageQueueItem" set "heldBy" = '${HANDED_OVER}', "notBefore" = ?, priority = priority + ?
+          where seq = ?`,
+    params: [notBefore ?? acceptedAt, notBefore === null ? HELD : 0, seq],
   }
 }
 

@@ -12,6 +12,7 @@ import {
   type TypedEmitter,
   type WaMessageId,
 } from '@eclusa/kernel'
+import { type Neighbours, storageErrors } from '@eclusa/storage'
 import type { QueueCounts, QueueStats } from './counts.ts'
 import type { Endings } from './endings.ts'
 import { queueErrors } from './errors.ts'
@@ -100,6 +101,7 @@ export class Outbox {
   readonly #emitter: TypedEmitter<QueueEvents>
   readonly #endings: Endings
   readonly #listener: OutboxListener
+  readonly #neighbours: Neighbours
   readonly #held: (until: number) => void
   readonly #expireAfterMs: number
   readonly #forgetMore: (instance: InstanceId) => Promise<void>
@@ -115,6 +117,7 @@ export class Outbox {
     readonly emitter: TypedEmitter<QueueEvents>
     readonly endings: Endings
     readonly listener: OutboxListener
+    readonly neighbours: Neighbours
     /** Is told that a message waits for a time outside of its chat's line. */
     readonly held: (until: number) => void
     readonly expireAfterMs: number
@@ -130,6 +133,7 @@ export class Outbox {
     this.#emitter = options.emitter
     this.#endings = options.endings
     this.#listener = options.listener
+    this.#neighbours = options.neighbours
     this.#held = options.held
     this.#expireAfterMs = options.expireAfterMs
     this.#forgetMore = options.forgetMore
@@ -181,11 +185,12 @@ export class Outbox {
     // From here to the write without a pause: the order of seq is the order of the writes. A seq whose write fails is
     // not used again; nothing counts on the next one being there.
     const rows = messages.map((message) => this.#rowOf(message))
-    const replay = await this.#store.accept(rows, idempotency)
+    const { replay, isOurs } = await this.#write(rows, idempotency)
     if (replay !== null) return this.#replayed(replay, messages, idempotency)
     for (const { identity, priority, notBefore, event } of rows) {
-      this.#counts.move(identity.tenant, identity.instance, null, 'PENDING')
       this.#emitter.emit(event.name, event.event)
+      if (!isOurs) continue
+      this.#counts.move(identity.tenant, identity.instance, null, 'PENDING')
       if (notBefore === null) this.#listener.accepted(identity, priority)
       else this.#held(notBefore)
     }
@@ -196,6 +201,21 @@ export class Outbox {
       replayed: false,
       waiting: this.#counts.waiting(instance),
     }))
+  }
+
+  /** Where another process owns the instance, the rows are stored for it, and it is told. */
+  async #write(
+    rows: readonly NewRow[],
+    idempotency: { readonly key: string; readonly bodyHash: string } | null,
+  ): Promise<{ readonly replay: Replay | null; readonly isOurs: boolean }> {
+    try {
+      return { replay: await this.#store.accept(rows, idempotency), isOurs: true }
+    } catch (error) {
+      if (!(error instanceof EclusaError && error.code === storageErrors.NOT_OWNER.code)) throw error
+    }
+    const replay = await this.#store.accept(rows, idempotency, true)
+    for (const { identity } of rows.slice(0, 1)) this.#neighbours.wake(identity.instance)
+    return { replay, isOurs: false }
   }
 
   #rowOf(message: NewBatch['messages'][number]): NewRow {

@@ -12,6 +12,7 @@ export class Pauses {
   readonly #pauses = new Map<string, Pause>()
   // Tenants of the instances that a pause names. bounded by: MAX_PAUSES
   readonly #instances = new Map<InstanceId, TenantId>()
+  #changeCount = 0
 
   private constructor(store: PauseStore, pauses: readonly Pause[]) {
     this.#store = store
@@ -50,6 +51,21 @@ export class Pauses {
     this.#remove(pause)
   }
 
+  /** Takes over what another process paused and resumed; what is different now. */
+  async reload(): Promise<{ readonly paused: readonly Pause[]; readonly resumed: readonly Pause[] }> {
+    for (;;) {
+      const before = this.#changeCount
+      const stored = new Map((await this.#store.list()).map((pause) => [keyOf(pause), pause]))
+      // Somebody paused or resumed here meanwhile: the list may be from before that.
+      if (this.#changeCount !== before) continue
+      const paused = [...stored.values()].filter((pause) => !this.#pauses.has(keyOf(pause)))
+      const resumed = [...this.#pauses.values()].filter((pause) => !stored.has(keyOf(pause)))
+      for (const pause of resumed) this.#remove(pause)
+      for (const pause of paused) this.#add(pause)
+      return { paused, resumed }
+    }
+  }
+
   /** Of one instance, its tenant's included; those of its chats, too. */
   of(tenant: TenantId, instance: InstanceId): readonly Pause[] {
     return [...this.#pauses.values()].filter(
@@ -64,11 +80,13 @@ export class Pauses {
   }
 
   #add(pause: Pause): void {
+    this.#changeCount++
     this.#pauses.set(keyOf(pause), pause)
     if (pause.instance !== null && pause.chat === null) this.#instances.set(pause.instance, pause.tenant)
   }
 
   #remove(pause: Pause): void {
+    this.#changeCount++
     this.#pauses.delete(keyOf(pause))
     if (pause.instance !== null && pause.chat === null) this.#instances.delete(pause.instance)
   }

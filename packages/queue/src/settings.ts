@@ -20,6 +20,7 @@ export class Settings<Options extends { readonly enabled: boolean }> {
   readonly #options: SettingsOptions<Options>
   // bounded by: MAX_SETTINGS
   readonly #settings = new Map<string, Setting<Options>>()
+  #changeCount = 0
 
   private constructor(options: SettingsOptions<Options>, settings: readonly Setting<Options>[]) {
     this.#options = options
@@ -62,6 +63,7 @@ export class Settings<Options extends { readonly enabled: boolean }> {
       throw new EclusaError(queueErrors.TOO_MANY_SETTINGS)
     }
     await store.put(setting)
+    this.#changeCount++
     this.#settings.set(key, setting)
     await changed?.(tenant, instance)
   }
@@ -69,13 +71,27 @@ export class Settings<Options extends { readonly enabled: boolean }> {
   /** As everybody's again. */
   async delete(tenant: TenantId, instance: InstanceId | null): Promise<void> {
     await this.#options.store.delete(tenant, instance)
+    this.#changeCount++
     this.#settings.delete(keyOf(tenant, instance))
     await this.#options.changed?.(tenant, instance)
+  }
+
+  /** Takes over what another process set. */
+  async reload(): Promise<void> {
+    for (;;) {
+      const before = this.#changeCount
+      const stored = await this.#options.store.list()
+      if (this.#changeCount !== before) continue
+      this.#settings.clear()
+      for (const setting of stored) this.#settings.set(keyOf(setting.tenant, setting.instance), setting)
+      return
+    }
   }
 
   /** The instance is removed. */
   async forget(instance: InstanceId): Promise<void> {
     await this.#options.store.forget(instance)
+    this.#changeCount++
     for (const [key, setting] of this.#settings) if (setting.instance === instance) this.#settings.delete(key)
   }
 }

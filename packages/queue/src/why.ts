@@ -8,6 +8,7 @@ export type WaitReason =
   | 'INSTANCE_PAUSED'
   | 'CHAT_PAUSED'
   | HoldReason
+  | 'HANDED_OVER'
   | 'INSTANCE_OFFLINE'
   | 'INSTANCE_LIMITED'
   | 'INSTANCE_RATE'
@@ -36,6 +37,7 @@ const MESSAGES: Readonly<Record<WaitReason, string>> = {
   NEW_CONTACT_BUDGET: 'The instance wrote to as many new contacts today as it may',
   QUIET_HOURS: 'It is night where the contact is',
   UNANSWERED: 'The contact has not answered the last proactive message',
+  HANDED_OVER: 'The process that serves the instance has not taken it over yet',
   INSTANCE_OFFLINE: 'The instance is not connected to WhatsApp',
   INSTANCE_LIMITED: 'WhatsApp asks the instance to slow down',
   INSTANCE_RATE: 'The instance sends as fast as it may',
@@ -69,7 +71,7 @@ export function whyWaiting(input: {
   if (paused.instance) add('INSTANCE_PAUSED')
   if (paused.chat) add('CHAT_PAUSED')
   const isHeld = row.priority >= 5 && row.priority < 9
-  if (isHeld) add((row.heldBy ?? 'SCHEDULED') as HoldReason, row.notBefore)
+  if (isHeld) add((row.heldBy ?? 'SCHEDULED') as WaitReason, row.notBefore)
   if (!view.isOnline) add('INSTANCE_OFFLINE')
   if (view.instanceWaits !== null) {
     const { why, until } = view.instanceWaits

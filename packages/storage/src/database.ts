@@ -1,4 +1,5 @@
 import type { InstanceId } from '@eclusa/kernel'
+import type { Neighbours } from './neighbours.ts'
 import type { Ownership } from './ownership.ts'
 
 /** What a column holds. Integers stay within 2^53; blobs arrive as Uint8Array. */
@@ -88,4 +89,5 @@ export interface Database {
 /** A database as it was opened: whoever opens it also decides what this process owns. */
 export interface OpenedDatabase extends Database {
   readonly ownership: Ownership
+  readonly neighbours: Neighbours
 }

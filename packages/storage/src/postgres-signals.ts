@@ -7,6 +7,7 @@ import {
   systemClock,
   type Timer,
 } from '@eclusa/kernel'
+import type { WakeListener } from './neighbours.ts'
 import { PostgresConnection } from './postgres-connection.ts'
 import { PostgresLine } from './postgres-line.ts'
 
@@ -19,6 +20,9 @@ const MAX_WAITING = 10_000
 const RETRY_MS = SECOND
 const MAX_LISTENERS = 16
 
+/** Instead of an instance: whatever the node owns. */
+export const EVERYTHING = '*' as InstanceId
+
 export interface SignalsOptions {
   readonly url: string
   readonly node: string
@@ -26,9 +30,6 @@ export interface SignalsOptions {
   /** Default: the machine's. */
   readonly clock?: Clock
 }
-
-/** Told to the owner of instances; null when signals may have been missed, so that it looks at everything. */
-export type SignalListener = (instances: readonly InstanceId[] | null) => void
 
 /**
  * Tells other nodes that there is work for instances of theirs. Never part of the transaction that made the work: NOTIFY
@@ -44,7 +45,7 @@ export class PostgresSignals {
   #waitingCount = 0
   #timer: Timer | null = null
   // bounded by: MAX_LISTENERS
-  readonly #listeners = new Set<SignalListener>()
+  readonly #listeners = new Set<WakeListener>()
   readonly #ending = new AbortController()
   #last: Promise<void> = Promise.resolve()
 
@@ -59,9 +60,14 @@ export class PostgresSignals {
     })
   }
 
-  /** Begins to listen. @throws STORAGE_UNREACHABLE */
-  async start(): Promise<void> {
-    await this.#line.get()
+  /** Listens as soon as the server lets it, and again after each loss of the connection. */
+  listen(): void {
+    void this.#reopen()
+  }
+
+  /** Signals may have been missed. */
+  missed(): void {
+    this.#tell(null)
   }
 
   /** `node` has work for `instance`. Never fails and never waits. */
@@ -81,7 +87,7 @@ export class PostgresSignals {
     })
   }
 
-  onSignal(listener: SignalListener): () => void {
+  onSignal(listener: WakeListener): () => void {
     if (this.#listeners.size >= MAX_LISTENERS) throw new RangeError(`more than ${MAX_LISTENERS} listeners`)
     this.#listeners.add(listener)
     return () => this.#listeners.delete(listener)
@@ -98,7 +104,10 @@ export class PostgresSignals {
   async #open(): Promise<PostgresConnection> {
     const { url, node } = this.#options
     const connection = await PostgresConnection.open({ url, name: 'eclusa signals', settings: {} })
-    connection.onNotification((payload) => this.#tell(payload.split(' ') as InstanceId[]))
+    connection.onNotification((payload) => {
+      const instances = payload.split(' ') as InstanceId[]
+      this.#tell(instances.includes(EVERYTHING) ? null : instances)
+    })
     const { results } = await connection.pipeline([channelOf(node)])
     await connection.script(`listen "${String(results[0]?.rows[0]?.['channel'])}"`)
     connection.onLost(() => void this.#reopen())

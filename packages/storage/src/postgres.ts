@@ -15,6 +15,8 @@ import { BatchForms, type Fence, errorOfRefusal, Flush, type FlushUnit } from '.
 import { ConnectionLost, PostgresConnection, StatementRefused } from './postgres-connection.ts'
 import { PostgresLeases } from './postgres-leases.ts'
 import { PostgresLine } from './postgres-line.ts'
+import { type Neighbours, noNeighbours } from './neighbours.ts'
+import { PostgresNeighbours } from './postgres-neighbours.ts'
 import { type Ownership, soleOwnership } from './ownership.ts'
 import { storageMigrations } from './storage-migrations.ts'
 
@@ -104,6 +106,7 @@ export async function openPostgres(options: PostgresOptions): Promise<PostgresDa
   return new PostgresDatabase({
     clock,
     log,
+    signals: options.node === undefined ? null : { url, node: options.node },
     leases:
       options.node === undefined
         ? null
@@ -143,6 +146,7 @@ interface Read {
 export class PostgresDatabase implements OpenedDatabase {
   readonly dialect = 'postgres'
   readonly #leases: PostgresLeases | null
+  readonly #neighbours: PostgresNeighbours | null
   readonly #clock: Clock
   readonly #log: Logger
   readonly #writer: PostgresLine
@@ -170,12 +174,16 @@ export class PostgresDatabase implements OpenedDatabase {
     readonly clock: Clock
     readonly log: Logger
     readonly leases: PostgresLeases | null
+    /** Where the others on the database are told of what is written here; null when there are none. */
+    readonly signals: { readonly url: string; readonly node: string } | null
     readonly writer: PostgresLine
     readonly readers: readonly PostgresLine[]
   }) {
     this.#clock = options.clock
     this.#log = options.log
     this.#leases = options.leases
+    const { signals, clock, log } = options
+    this.#neighbours = signals && new PostgresNeighbours({ ...signals, database: this, clock, log })
     this.#writer = options.writer
     this.#readers = options.readers
     this.#idleReaders = options.readers.toReversed()
@@ -184,6 +192,10 @@ export class PostgresDatabase implements OpenedDatabase {
 
   get ownership(): Ownership {
     return this.#leases ?? soleOwnership
+  }
+
+  get neighbours(): Neighbours {
+    return this.#neighbours ?? noNeighbours
   }
 
   write(statements: readonly Statement[], options: WriteOptions = {}): Promise<readonly StatementResult[]> {
@@ -247,6 +259,7 @@ export class PostgresDatabase implements OpenedDatabase {
       })
     }
     this.#listeners.clear()
+    await this.#neighbours?.stop()
     await this.#leases?.stop()
     await Promise.all([this.#writer, ...this.#readers].map((line) => line.end()))
   }

@@ -11,6 +11,7 @@ import {
   sizeOf,
 } from './group-commit.ts'
 import type { Migration } from './migrate.ts'
+import { noNeighbours } from './neighbours.ts'
 import { soleOwnership } from './ownership.ts'
 import { MAX_TEXTS, TextNumbers } from './packed.ts'
 import {
@@ -104,6 +105,7 @@ const PART_UNITS = 16
 export class SqliteDatabase implements OpenedDatabase {
   readonly dialect = 'sqlite'
   readonly ownership = soleOwnership
+  readonly neighbours = noNeighbours
   readonly #thread: Worker
   readonly #log: Logger
   // bounded by: callers awaiting their answer

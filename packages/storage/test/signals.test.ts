@@ -17,8 +17,8 @@ eachDatabase(({ dialect, test, open }) => {
     const heard: (readonly InstanceId[] | null)[] = []
     receiver.onSignal((instances) => heard.push(instances))
     other.onSignal((instances) => assert.equal(instances, null, 'it is for another node'))
-    await Promise.all([sender.start(), receiver.start(), other.start()])
-    assert.equal(heard.length, 1)
+    for (const signals of [sender, receiver, other]) signals.listen()
+    await until(() => heard.length === 1, 'it listens')
     const instances = Array.from({ length: 300 }, (_, n) => `ins_${n}` as InstanceId)
     for (const instance of [...instances, ...instances]) sender.wake('b', instance)
     await clock.tick(4)
