@@ -62,7 +62,7 @@ export interface InboxPorts {
   }
 }
 
-export type Heard =
+type Heard =
   | 'nothing'
   | 'opted_out'
   /** Unclear whether it is meant: to be asked once. */

@@ -80,6 +80,11 @@ export interface SendOptions {
   /** The WhatsApp id; a new one when left out. The same id again makes a duplicate, as broken clients do. */
   readonly id?: string
   readonly addressing?: Addressing
+  /**
+   * Linked devices get the message without its content, as WhatsApp delivers those that began at an advertisement; they
+   * ask their phone for it. To numbers only.
+   */
+  readonly withoutContent?: boolean
 }
 
 interface SentMessage {
@@ -102,6 +107,8 @@ const MAX_WAITERS = 1000
 /** As the official apps: after five failures a message is given up. */
 const MAX_RETRIES = 5
 const MAX_RETRIED = 2000
+/** Messages that linked devices got without content. */
+const MAX_KEPT = 1000
 const MAX_HELD = 10_000
 
 /**
@@ -122,6 +129,8 @@ export class Phone {
   readonly #changes = new Ring<AppStateChange>(MAX_CHANGES)
   // bounded by: MAX_SENT, oldest out
   readonly #sent = new Map<string, SentMessage>()
+  // bounded by: MAX_KEPT, oldest out
+  readonly #kept = new Map<string, proto.IWebMessageInfo>()
   // bounded by: MAX_RETRIED, oldest out
   readonly #retries = new Map<string, number>()
   // bounded by: MAX_WAITERS
@@ -202,7 +211,12 @@ export class Phone {
     } else {
       const account = this.#find(address)
       this.#rememberSent(waMessageId, { content: bytes, chat: account.number, addressing })
-      for (const device of account.devices.values()) this.#sendTo(device, waMessageId, bytes, addressing)
+      for (const device of account.devices.values()) {
+        if (options.withoutContent === true) {
+          this.#world.router.sendFromPhone(device, this.#envelopeTo(addressing, waMessageId, []))
+        } else this.#sendTo(device, waMessageId, bytes, addressing)
+      }
+      if (options.withoutContent === true) account.phone.keepForDevices(waMessageId, message, this)
       this.#copyToPhone(account, waMessageId, bytes, account.number)
     }
     return { waMessageId }
@@ -389,8 +403,11 @@ export class Phone {
       this.#fail(sender, node, id, opened.failure)
       return
     }
-    if (node.attrs['category'] === 'peer') return
     const content = opened.message
+    if (node.attrs['category'] === 'peer') {
+      if (content !== undefined) this.#answerDevice(sender, id, content)
+      return
+    }
     if (content === undefined) return
     this.#retries.delete(`${sender.account.number}.${sender.deviceId} ${id}`)
     const message = this.#remember(key, sender, id, chat, isLid(from) || inGroup ? 'lid' : 'pn', content)
@@ -507,6 +524,14 @@ export class Phone {
     })
   }
 
+  /** A message that the devices of this phone's account got without its content. */
+  keepForDevices(id: string, message: proto.IMessage, author: Phone): void {
+    const key = { remoteJid: author.jid, fromMe: false, id }
+    const { pushName } = author.account
+    this.#kept.set(id, { key, message, messageTimestamp: Number(stamp(this.#world)), pushName })
+    evictOldest(this.#kept, MAX_KEPT)
+  }
+
   /** Forgets the session with a device that was unlinked. */
   forget(device: Device): void {
     this.#cipher.forget(device)
@@ -519,6 +544,29 @@ export class Phone {
   }
 
   // ---- inside
+
+  /** A linked device asks for what it got without content. */
+  #answerDevice(sender: Sender, stanzaId: string, { protocolMessage }: proto.IMessage): void {
+    const device = this.account.devices.get(sender.deviceId)
+    const asked = protocolMessage?.peerDataOperationRequestMessage?.placeholderMessageResendRequest ?? []
+    if (device === undefined || asked.length === 0) return
+    const peerDataOperationResult = asked.flatMap(({ messageKey }) => {
+      const kept = this.#kept.get(messageKey?.id ?? '')
+      if (kept === undefined) return []
+      const webMessageInfoBytes = proto.WebMessageInfo.encode(kept).finish()
+      return [{ placeholderMessageResendResponse: { webMessageInfoBytes } }]
+    })
+    this.#sendPeer(device, {
+      protocolMessage: {
+        type: proto.Message.ProtocolMessage.Type.PEER_DATA_OPERATION_REQUEST_RESPONSE_MESSAGE,
+        peerDataOperationRequestResponseMessage: {
+          peerDataOperationRequestType: proto.Message.PeerDataOperationRequestType.PLACEHOLDER_MESSAGE_RESEND,
+          stanzaId,
+          peerDataOperationResult,
+        },
+      },
+    })
+  }
 
   #find(address: string): Account {
     const account = address.includes('@')

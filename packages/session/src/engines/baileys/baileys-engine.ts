@@ -122,7 +122,7 @@ interface ConnectionOptions extends EngineOptions {
   readonly maxHistoryBytes: number | undefined
 }
 
-type FoundMessage = Extract<Inbound, { readonly is: 'message' }>
+type FoundMessage = Extract<Inbound, { readonly is: 'message' | 'unreadable' }>
 
 interface AckWaiter {
   resolve(stanza: BinaryNode): void
@@ -518,7 +518,7 @@ class BaileysConnection implements EngineConnection {
       statements.push(...handlers.journal(await this.#complete(each), each.pollSecret))
     }
     const onWritten = (): void => fresh.forEach(({ message }) => handlers.journalled(message.chat))
-    return { statements, plaintext, onWritten }
+    return { statements, plaintext: inbound.is === 'unreadable' ? nothingPadded() : plaintext, onWritten }
   }
 
   /** Of two copies on their way at once only one is journalled. A failed commit ends the connection, and this memory. */

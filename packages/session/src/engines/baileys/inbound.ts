@@ -97,6 +97,13 @@ export type Inbound =
       /** What was voted, when it is a vote. */
       readonly vote: EncryptedVote | null
     }
+  /** A message as well; asking for it again would bring the same. */
+  | {
+      readonly is: 'unreadable'
+      readonly message: InboundMessage
+      readonly pollSecret: null
+      readonly vote: null
+    }
   /** Only the account's own devices may say this: it is not to be acted on. `name` is the protocol message's type. */
   | { readonly is: 'spoofed'; readonly name: string }
   /** Messages that had come without their content, which the account's phone now hands over. */
@@ -183,7 +190,7 @@ function translateMessage(head: Head, own: OwnJids, whole: proto.IMessage, conte
 function unreadable(head: Head): Inbound {
   const content = { kind: 'other', name: 'unreadable', text: null } as const
   const message = { ...head, content, quoted: null, mentions: [] }
-  return { is: 'message', message, pollSecret: null, vote: null }
+  return { is: 'unreadable', message, pollSecret: null, vote: null }
 }
 
 /**
