@@ -190,18 +190,20 @@ export class Phone {
   }
 
   /**
-   * Sends a text (or any message) to a number, a phone or a group, encrypted for each linked device.
+   * Sends a text (or any message, or bytes that are none, to linked devices alone) to a number, a phone or a group,
+   * encrypted for each linked device.
    * @throws SIMULATOR_UNKNOWN_NUMBER, SIMULATOR_UNKNOWN_GROUP, SIMULATOR_MAILBOX_FULL
    */
   send(
     to: string | { readonly jid: string },
-    content: string | proto.IMessage,
+    content: string | proto.IMessage | Uint8Array,
     options: SendOptions = {},
   ): { readonly waMessageId: string } {
     const waMessageId = options.id ?? makeId(this.#world)
     const addressing = options.addressing ?? this.#world.settings.addressing
     const message = typeof content === 'string' ? textMessage(content) : content
-    const bytes = Buffer.from(proto.Message.encode(message).finish())
+    const isRaw = message instanceof Uint8Array
+    const bytes = Buffer.from(isRaw ? message : proto.Message.encode(message).finish())
     const address = typeof to === 'string' ? to : to.jid
     if (isGroup(address)) {
       const group = this.#world.groups.find(address)
@@ -216,6 +218,8 @@ export class Phone {
           this.#world.router.sendFromPhone(device, this.#envelopeTo(addressing, waMessageId, []))
         } else this.#sendTo(device, waMessageId, bytes, addressing)
       }
+      // Phones here are not what is tested.
+      if (isRaw) return { waMessageId }
       if (options.withoutContent === true) account.phone.keepForDevices(waMessageId, message, this)
       this.#copyToPhone(account, waMessageId, bytes, account.number)
     }
