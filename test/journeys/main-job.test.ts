@@ -126,6 +126,35 @@ test('1,000 messages over 50 chats arrive once each and in order, and the queue 
   await simulator.check()
 })
 
+test('a person’s number and LID are one chat, also when the pair is learnt after messages to both were accepted', async (t) => {
+  const simulator = await SimulatorProcess.start(t)
+  const { lid } = await simulator.call<{ lid: string }>('POST', '/contacts', {
+    number: CAROL,
+    name: 'Carol',
+    autoReceipt: true,
+  })
+  const gateway = await GatewayProcess.start(t, { whatsapp: simulator.whatsapp })
+  const instance = await gateway.pair(simulator, COMPANY)
+  await gateway.call('POST', `/v1/instances/${instance}/queue/pause`)
+  const path = `/v1/instances/${instance}/messages`
+  const ids: string[] = []
+  for (const [index, to] of [lid, `+${CAROL}`, lid, `+${CAROL}`].entries())
+    ids.push((await gateway.call<{ id: string }>('POST', path, { to, text: `message ${index}` })).id)
+  const chats = (): readonly unknown[] =>
+    gateway.sql('SELECT DISTINCT chat FROM "MessageQueueItem" ORDER BY chat').map((row) => row['chat'])
+  assert.equal(chats().length, 2, 'nobody knows yet that they are one')
+  await simulator.call('POST', `/contacts/${CAROL}/send`, { to: COMPANY, text: 'Hello', addressing: 'lid' })
+  await until(() => chats().length === 1, 'the two lines are one')
+  assert.deepEqual(chats(), [`${CAROL}@s.whatsapp.net`])
+  await gateway.call('POST', `/v1/instances/${instance}/queue/resume`)
+  for (const id of ids) await gateway.untilMessage(id, 'DELIVERED')
+  assert.deepEqual(
+    (await simulator.inbox(CAROL)).map(({ text }) => text),
+    ids.map((_, index) => `message ${index}`),
+  )
+  await simulator.check()
+})
+
 test('a second gateway on the same data refuses with a clear sentence', async (t) => {
   const simulator = await SimulatorProcess.start(t)
   const first = await GatewayProcess.start(t, { whatsapp: simulator.whatsapp })

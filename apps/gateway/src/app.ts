@@ -14,7 +14,9 @@ import {
   type ChatId,
   type Clock,
   EclusaError,
+  type InstanceId,
   type Logger,
+  ninthDigitVariant,
   Places,
   runLoop,
   SECOND,
@@ -201,7 +203,15 @@ export async function startApp(options: AppOptions): Promise<App> {
     const queueEvents = new TypedEmitter<QueueEvents>({ onError })
     const sessionEvents = new TypedEmitter<SessionEvents>({ onError })
     const journal = new InboundJournal({ database, sealer, events, clock })
-    const authStore = new AuthStore({ database, sealer, clock })
+    const joinChats = (instance: InstanceId, aliases: readonly ChatId[]): void => {
+      queue.control.joinChats(instance, aliases).catch((error: unknown) => {
+        log.warn(
+          { instance, err: error },
+          'two chats of one person were not joined; trying again before they send',
+        )
+      })
+    }
+    const authStore = new AuthStore({ database, sealer, clock, numbersLearnt: joinChats })
     const sessions = new SessionPool({
       engine: new BaileysEngine({
         store: authStore,
@@ -217,7 +227,12 @@ export async function startApp(options: AppOptions): Promise<App> {
       journal,
       facts: new SharedFacts({ database, sealer, clock }),
       ports: {
-        journalled: (tenant, instance, chat) => inbox.arrived(tenant, instance, chat),
+        journalled: (tenant, instance, chat) => {
+          inbox.arrived(tenant, instance, chat)
+          const variant = ninthDigitVariant(chat)
+          // They wrote under this one of their two numbers, so that is the one.
+          if (variant !== null) joinChats(instance, [variant])
+        },
         receipt: (instance, receipt) => queue.dispatcher.recordReceipt({ instance, ...receipt }),
         contentForRetry: (instance, waMessageId) =>
           queue.outbox.contentForRetry(instance, waMessageId as WaMessageId),
@@ -252,7 +267,11 @@ export async function startApp(options: AppOptions): Promise<App> {
       eventLog: events,
       emitter: queueEvents,
       sender: sessions,
-      context: { unread: (instance, chat) => sessions.unread(instance, chat), standing },
+      context: {
+        unread: (instance, chat) => sessions.unread(instance, chat),
+        canonical: (instance, chat) => sessions.canonicalChat(instance, chat),
+        standing,
+      },
       pacing: pacingOf(config),
       limits: limits.queue,
       care: () => careOf(config, sessions.isSimulated),

@@ -11,6 +11,7 @@ import {
 } from '@eclusa/kernel'
 import type { Neighbours } from '@eclusa/storage'
 import type { CareGate } from './care-gate.ts'
+import type { ChatMergeStore } from './chat-merge-store.ts'
 import type { ColdPause } from './cold-store.ts'
 import type { ControlStore, ListedMessage, ListFilter } from './control-store.ts'
 import type { QueueCounts, QueueStats } from './counts.ts'
@@ -50,6 +51,7 @@ const RETRY_STEP = 500
 /** What people ask about messages that wait and ended, and do to them. */
 export class QueueControl {
   readonly #store: ControlStore
+  readonly #merges: ChatMergeStore
   readonly #pauses: Pauses
   readonly #dispatcher: Dispatcher
   readonly #counts: QueueCounts
@@ -57,11 +59,13 @@ export class QueueControl {
   readonly #care: CareGate
   readonly #clock: Clock
   readonly #emitter: TypedEmitter<QueueEvents>
+  readonly #canonical: (instance: InstanceId, chat: ChatId) => Promise<ChatId>
   readonly #neighbours: Neighbours
   readonly #expireAfterMs: number
 
   constructor(options: {
     readonly store: ControlStore
+    readonly merges: ChatMergeStore
     readonly pauses: Pauses
     readonly dispatcher: Dispatcher
     readonly counts: QueueCounts
@@ -69,10 +73,12 @@ export class QueueControl {
     readonly care: CareGate
     readonly clock: Clock
     readonly emitter: TypedEmitter<QueueEvents>
+    readonly canonical: (instance: InstanceId, chat: ChatId) => Promise<ChatId>
     readonly neighbours: Neighbours
     readonly expireAfterMs: number
   }) {
     this.#store = options.store
+    this.#merges = options.merges
     this.#pauses = options.pauses
     this.#dispatcher = options.dispatcher
     this.#counts = options.counts
@@ -80,6 +86,7 @@ export class QueueControl {
     this.#care = options.care
     this.#clock = options.clock
     this.#emitter = options.emitter
+    this.#canonical = options.canonical
     this.#neighbours = options.neighbours
     this.#expireAfterMs = options.expireAfterMs
   }
@@ -161,6 +168,22 @@ export class QueueControl {
     await this.#pauses.resume(what)
     this.#dispatcher.resumed(what)
     this.#neighbours.wake(what.instance)
+  }
+
+  /**
+   * More is known of who `aliases` are: what waits under an id that is not a person's only one joins the line of the
+   * other, in order of acceptance.
+   */
+  async joinChats(instance: InstanceId, aliases: readonly ChatId[]): Promise<void> {
+    if (this.#counts.waiting(instance) === 0) return
+    for (const from of await this.#merges.withRows(instance, aliases)) {
+      const to = await this.#canonical(instance, from)
+      if (to === from) continue
+      await this.#dispatcher.merge(instance, from, to, async () => {
+        await this.#merges.merge(instance, from, to)
+        await this.#pauses.reload()
+      })
+    }
   }
 
   /** How the queue of an instance is. */

@@ -1,4 +1,5 @@
 import {
+  type ChatId,
   type Clock,
   EclusaError,
   type ErrorKind,
@@ -52,6 +53,8 @@ interface Before {
 export interface DeliveryHost {
   /** No lane of the instance starts for so long; those that only pace wait again. */
   pause(line: Line, why: Line['pausedBy'], forMs: number): void
+  /** The chat proves to be a person's who has another id now. */
+  joinChats(instance: InstanceId, alias: ChatId): void
   /** A claim's place is free again. */
   claimEnded(): void
   isStopping(): boolean
@@ -74,6 +77,8 @@ export interface DeliveryOptions {
   readonly careOf: (tenant: TenantId, instance: InstanceId) => CareOptions
   readonly expireAfterMs: number
   readonly host: DeliveryHost
+  /** The id under which a person's chat is queued, as far as it is known now. */
+  readonly canonical: (instance: InstanceId, chat: ChatId) => Promise<ChatId>
 }
 
 /** Takes the head of a chat through care, pacing, the send and the write that ends it. One call per lane. */
@@ -122,6 +127,14 @@ export class Delivery {
       return this.#end(chat, live, sentAt)
     }
     const { instance, tenant } = chat.line
+    if (chat.id.endsWith('@lid')) {
+      // The number behind it may have become known since these were accepted, also while nobody listened.
+      const to = await this.#options.canonical(instance, chat.id)
+      if (to !== chat.id) {
+        this.#host.joinChats(instance, chat.id)
+        return { kind: 'wait', until: this.#clock.now() + SECOND, for: null }
+      }
+    }
     const freeAt = this.#care.contactFreeAt(tenant, instance, chat.id)
     if (freeAt > this.#clock.now()) return { kind: 'wait', until: freeAt, for: null }
     const pacing = this.#options.pacingOf(tenant, instance)

@@ -55,6 +55,8 @@ export interface DispatcherOptions extends Omit<DeliveryOptions, 'due' | 'pacer'
   readonly context: ChatContext
   readonly pauses: Pauses
   readonly limits: DispatcherLimits
+  /** The chat proves to be a person's who has another id now. */
+  readonly joinChats: (instance: InstanceId, alias: ChatId) => void
 }
 
 /** What the dispatcher knows of a waiting message that its row does not say. */
@@ -77,6 +79,8 @@ const STOP_WITHIN_MS = 5 * SECOND
 const REMOVE_WITHIN_MS = 5 * SECOND
 /** A chat whose database write failed tries again after 1 s, 2 s, 4 s … 30 s. */
 const MAX_DATABASE_BACKOFF_MS = 30 * SECOND
+/** More find one another later, when one of them is about to send. */
+const MAX_MERGING = 1000
 /** Chats read per step when the window is refilled, so that no step holds the connection long. */
 const REFILL_STEP = 50
 
@@ -102,6 +106,8 @@ export class Dispatcher implements Lifecycle, OutboxListener {
   // bounded by: maxOpenChats (and one per lane of an instance that went away)
   readonly #chats = new Map<string, Chat>()
   readonly #turns = new Turns<Line>()
+  // Chats that do not start while they become one. bounded by: MAX_MERGING
+  readonly #merging = new Set<string>()
   // Lines with rows the window may not know. bounded by: #lines
   readonly #backlog = new Set<Line>()
   #laneCount = 0
@@ -126,6 +132,7 @@ export class Dispatcher implements Lifecycle, OutboxListener {
       host: {
         pause: (line, why, forMs) => this.#pause(line, why, forMs),
         claimEnded: () => this.#pump(),
+        joinChats: (instance, alias) => options.joinChats(instance, alias),
         isStopping: () => this.#stopped !== null,
       },
     })
@@ -182,15 +189,43 @@ export class Dispatcher implements Lifecycle, OutboxListener {
   }): void {
     const { tenant, instance, chat } = what
     if (instance !== null && chat !== null) {
-      const open = this.#chats.get(keyOf({ instance, chat }))
-      for (const lane of open?.line.lanes ?? []) {
-        if (lane.chat === open && !lane.onTheWire) interrupt(lane, 'away')
-      }
-      if (open !== undefined && open.state !== 'busy' && open.unfinished === null) this.#close(open)
+      this.#withdrawChat(instance, chat)
     } else if (instance !== null) {
       this.#withdraw(instance)
     } else {
       for (const line of this.#lines.values()) if (line.tenant === tenant) this.#withdraw(line.instance)
+    }
+  }
+
+  /**
+   * Two addresses prove to be one person's: what waits under `from` stands in the line of `to`, by acceptance. Neither
+   * chat sends meanwhile; what is on the wire ends first. Nothing happens while one of the two is being merged already.
+   */
+  async merge(instance: InstanceId, from: ChatId, to: ChatId, move: () => Promise<void>): Promise<void> {
+    const chats = [from, to]
+    const keys = chats.map((chat) => keyOf({ instance, chat }))
+    if (keys.some((key) => this.#merging.has(key)) || this.#merging.size >= MAX_MERGING) return
+    for (const key of keys) this.#merging.add(key)
+    try {
+      await Promise.all(
+        chats.map(async (chat) => {
+          this.#withdrawChat(instance, chat)
+          const open = this.#chats.get(keyOf({ instance, chat }))
+          if (open === undefined) return
+          await new Promise<void>((resolve) => {
+            open.onClosed = resolve
+          })
+        }),
+      )
+      await move()
+      this.#live.rename(instance, from, to)
+    } finally {
+      for (const key of keys) this.#merging.delete(key)
+      const line = this.#lines.get(instance)
+      if (line?.online === true) {
+        this.#lookAgain(line)
+        this.#pump()
+      }
     }
   }
 
@@ -273,6 +308,14 @@ export class Dispatcher implements Lifecycle, OutboxListener {
     this.#consider(line)
     this.#forgetIfIdle(line)
     this.#pump()
+  }
+
+  #withdrawChat(instance: InstanceId, chat: ChatId): void {
+    const open = this.#chats.get(keyOf({ instance, chat }))
+    for (const lane of open?.line.lanes ?? []) {
+      if (lane.chat === open && !lane.onTheWire) interrupt(lane, 'away')
+    }
+    if (open !== undefined && open.state !== 'busy' && open.unfinished === null) this.#close(open)
   }
 
   #lookAgain(line: Line): void {
@@ -358,6 +401,7 @@ export class Dispatcher implements Lifecycle, OutboxListener {
     for (const line of this.#lines.values()) for (const lane of line.lanes) lane.sending.abort()
     this.#due.clear()
     for (const line of this.#lines.values()) line.idle.resolve()
+    for (const chat of this.#chats.values()) chat.onClosed?.()
     this.#chats.clear()
     this.#lines.clear()
     this.#online.clear()
@@ -410,6 +454,10 @@ export class Dispatcher implements Lifecycle, OutboxListener {
     return this.#chats.size < maxOpenChats && line.chats.size < maxOpenChatsPerInstance
   }
 
+  #isBarred(instance: InstanceId, chat: ChatId): boolean {
+    return this.#pauses.isChatPaused(instance, chat) || this.#merging.has(keyOf({ instance, chat }))
+  }
+
   /** Unless a person paused it. */
   #open(line: Line, tenant: TenantId, id: ChatId): void {
     line.tenant = tenant
@@ -417,7 +465,7 @@ export class Dispatcher implements Lifecycle, OutboxListener {
       this.#withdraw(line.instance)
       return
     }
-    if (this.#pauses.isChatPaused(line.instance, id)) return
+    if (this.#isBarred(line.instance, id)) return
     const chat: Chat = {
       line,
       id,
@@ -428,6 +476,7 @@ export class Dispatcher implements Lifecycle, OutboxListener {
       arrived: NO_PRIORITY,
       unfinished: null,
       databaseFailures: 0,
+      onClosed: null,
     }
     this.#chats.set(keyOf({ instance: line.instance, chat: id }), chat)
     line.chats.add(chat)
@@ -443,6 +492,7 @@ export class Dispatcher implements Lifecycle, OutboxListener {
     chat.line.ready.delete(chat)
     chat.line.chats.delete(chat)
     this.#chats.delete(keyOf({ instance: chat.line.instance, chat: chat.id }))
+    chat.onClosed?.()
   }
 
   #makeReady(chat: Chat): void {
@@ -453,7 +503,7 @@ export class Dispatcher implements Lifecycle, OutboxListener {
       if (this.#stopped === null) this.#startLane(chat)
       return
     }
-    if (!chat.line.online || this.#pauses.isChatPaused(chat.line.instance, chat.id)) {
+    if (!chat.line.online || this.#isBarred(chat.line.instance, chat.id)) {
       this.#close(chat)
       this.#forgetIfIdle(chat.line)
       return
@@ -576,7 +626,8 @@ export class Dispatcher implements Lifecycle, OutboxListener {
   #afterLane(chat: Chat, next: Next): void {
     const { line } = chat
     const arrived = chat.arrived < NO_PRIORITY
-    if (this.#stopped !== null) {
+    const isMerging = chat.onClosed !== null && chat.unfinished === null
+    if (this.#stopped !== null || isMerging) {
       this.#close(chat)
     } else if (next.kind === 'wait' && (line.online || chat.unfinished !== null)) {
       const early = next.for !== null && chat.arrived < next.for

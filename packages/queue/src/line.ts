@@ -57,6 +57,8 @@ export interface Chat {
   /** Acknowledged, but the write that says so failed: it is written again, never sent again. */
   unfinished: { readonly live: LiveMessage; readonly sentAt: number } | null
   databaseFailures: number
+  /** Is told once that the chat left the window; null while nobody waits for that. */
+  onClosed: (() => void) | null
 }
 
 export interface Lane {

@@ -1,4 +1,4 @@
-import type { InstanceId } from '@eclusa/kernel'
+import type { ChatId, InstanceId } from '@eclusa/kernel'
 import type { OutboundIdentity } from './message.ts'
 
 /**
@@ -7,7 +7,8 @@ import type { OutboundIdentity } from './message.ts'
  * WhatsApp's id.
  */
 export class LiveMessage {
-  readonly identity: OutboundIdentity
+  /** Its chat may turn out to be another one's. */
+  identity: OutboundIdentity
   /** Its row says PROCESSING. */
   processing: boolean
   /** A send began and nobody knows how it ended: it may be at WhatsApp. */
@@ -80,6 +81,14 @@ export class LiveMessages {
     const { seq, instance, waMessageId } = live.identity
     this.#bySeq.delete(seq)
     this.#byWaMessage.delete(`${instance}|${waMessageId}`)
+  }
+
+  /** The chat `from` is `to` from now on. */
+  rename(instance: InstanceId, from: ChatId, to: ChatId): void {
+    for (const live of this.#bySeq.values()) {
+      const { identity } = live
+      if (identity.instance === instance && identity.chat === from) live.identity = { ...identity, chat: to }
+    }
   }
 
   #forgetOne(): void {

@@ -84,6 +84,8 @@ export interface ChatContext {
     instance: InstanceId,
     chat: ChatId,
   ): Promise<{ readonly messages: readonly UnreadMessage[]; readonly lastWordCount: number }>
+  /** The one id of a person's chat, as far as it is known now. Without it every id stands for itself. */
+  canonical?(instance: InstanceId, chat: ChatId): Promise<ChatId>
   /** Asked once per message before it is sent. Without it everybody is taken to be in conversation. */
   standing?(message: {
     readonly tenant: TenantId

@@ -1,4 +1,4 @@
-import type { Clock, InstanceId, Lifecycle, Logger, TenantId, TypedEmitter } from '@eclusa/kernel'
+import type { ChatId, Clock, InstanceId, Lifecycle, Logger, TenantId, TypedEmitter } from '@eclusa/kernel'
 import {
   type Database,
   type EventLog,
@@ -12,6 +12,7 @@ import {
 } from '@eclusa/storage'
 import { CARE_HOLDS, type CareOptions, checkCare, defaultCare } from './care.ts'
 import { CareGate } from './care-gate.ts'
+import { ChatMergeStore } from './chat-merge-store.ts'
 import { ColdStore } from './cold-store.ts'
 import { QueueControl } from './control.ts'
 import { ControlStore } from './control-store.ts'
@@ -122,6 +123,8 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
     },
   })
   const careOf = (tenant: TenantId, instance: InstanceId): CareOptions => limitsOf.of(tenant, instance)
+  const canonical = async (instance: InstanceId, chat: ChatId): Promise<ChatId> =>
+    (await context.canonical?.(instance, chat)) ?? chat
   const counts = new QueueCounts(emitter)
   const live = new LiveMessages()
   const limits = { ...defaultDispatcherLimits, ...options.limits }
@@ -159,6 +162,15 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
     careOf,
     limits,
     expireAfterMs,
+    canonical,
+    joinChats: (instance, alias) => {
+      control.joinChats(instance, [alias]).catch((error: unknown) => {
+        log.warn(
+          { instance, err: error },
+          'two chats of one person were not joined; trying again with their next message',
+        )
+      })
+    },
   })
   const lastSeq = await store.lastSeq()
   // What others accepted since the last time is counted with the rest.
@@ -205,6 +217,7 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
   })
   const control = new QueueControl({
     store: new ControlStore({ database, eventLog, clock }),
+    merges: new ChatMergeStore({ database, clock }),
     pauses,
     dispatcher,
     counts,
@@ -212,6 +225,7 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
     care: gate,
     clock,
     emitter,
+    canonical,
     neighbours,
     expireAfterMs,
   })

@@ -54,6 +54,8 @@ export class ScriptedSender implements MessageSender, ChatContext {
   unreadWords = 0
   /** Of the contacts of which something is known; the others are in conversation. */
   readonly standings = new Map<string, ChatStanding>()
+  /** LIDs whose number is known. */
+  readonly numbers = new Map<string, ChatId>()
   presenceFails = false
   outcome: (message: OutboundMessage, nth: number) => Outcome = () => 'ack'
   readonly #clock: ManualClock
@@ -107,6 +109,10 @@ export class ScriptedSender implements MessageSender, ChatContext {
   standing({ chat }: { readonly chat: ChatId }): Promise<ChatStanding> {
     const inConversation = { lastInboundAt: this.#clock.now(), zone: null, consent: false, optedOutAt: null }
     return Promise.resolve(this.standings.get(chat) ?? inConversation)
+  }
+
+  canonical(_: InstanceId, chat: ChatId): Promise<ChatId> {
+    return Promise.resolve(this.numbers.get(chat) ?? chat)
   }
 
   unread(): ReturnType<ChatContext['unread']> {

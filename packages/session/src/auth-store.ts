@@ -1,4 +1,4 @@
-import type { Clock, InstanceId } from '@eclusa/kernel'
+import type { ChatId, Clock, InstanceId } from '@eclusa/kernel'
 import type { Database, Sealer, SqlValue, Statement, WriteOptions } from '@eclusa/storage'
 
 /** One Signal key to write; `null` deletes it. `value` is JSON. */
@@ -16,8 +16,16 @@ export class AuthStore {
   readonly #database: Database
   readonly #sealer: Sealer
   readonly #clock: Clock
+  readonly #numbersLearnt: ((instance: InstanceId, lids: readonly ChatId[]) => void) | undefined
 
-  constructor(options: { readonly database: Database; readonly sealer: Sealer; readonly clock: Clock }) {
+  constructor(options: {
+    readonly database: Database
+    readonly sealer: Sealer
+    readonly clock: Clock
+    /** Is told of LIDs whose number is known from now on. */
+    readonly numbersLearnt?: (instance: InstanceId, lids: readonly ChatId[]) => void
+  }) {
+    this.#numbersLearnt = options.numbersLearnt
     this.#database = options.database
     this.#sealer = options.sealer
     this.#clock = options.clock
@@ -83,6 +91,8 @@ export class AuthStore {
       }
     })
     await this.#database.write([...statements, ...together], rowsOf(instance))
+    const lids = lidsOf(changes)
+    if (lids.length > 0) this.#numbersLearnt?.(instance, lids)
   }
 
   /** Deletes every key and the credentials of an instance. */
@@ -108,6 +118,15 @@ export class AuthStore {
 /** Keys and inbound messages of an instance are written by its owner alone, and touched by no one else. */
 export function rowsOf(instance: InstanceId): WriteOptions {
   return { instance, rows: `session|${instance}` }
+}
+
+/** LIDs that got a number: as the engine keeps its pairs. */
+function lidsOf(changes: readonly KeyChange[]): readonly ChatId[] {
+  return changes.flatMap(({ type, id, value }) =>
+    type === 'lid-mapping' && value !== null && id.endsWith('_reverse')
+      ? [`${id.slice(0, -'_reverse'.length)}@lid` as ChatId]
+      : [],
+  )
 }
 
 function keyContext(instance: InstanceId, type: string, id: string): string {
