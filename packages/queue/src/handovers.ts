@@ -19,6 +19,7 @@ export class Handovers {
   readonly #store: HoldStore
   readonly #holds: Holds
   readonly #pauses: Pauses
+  // bounded by: what the queue is composed of
   readonly #settings: readonly Reloadable[]
   readonly #counts: QueueCounts
   readonly #dispatcher: Dispatcher
