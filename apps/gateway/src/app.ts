@@ -1,14 +1,7 @@
 import { mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { CacheBudget } from '@eclusa/bounded-cache'
-import {
-  addressesOf,
-  ContactCaches,
-  ContactDirectory,
-  ContactLedger,
-  contactMigrations,
-  ContactStore,
-} from '@eclusa/contacts'
+import { addressesOf, contactMigrations } from '@eclusa/contacts'
 import { Conversations, flowMigrations } from '@eclusa/flows'
 import {
   type ChatId,
@@ -81,6 +74,7 @@ import { tenantShares } from './memory/tenant-shares.ts'
 import { ReadyProbe } from './ready-probe-store.ts'
 import { rootKeyOf, ServerTrust } from './simulator-trust.ts'
 import { StopList } from './stop-list.ts'
+import { openPeople } from './people.ts'
 import type { Terminal } from './terminal.ts'
 
 export interface AppOptions {
@@ -182,17 +176,32 @@ export async function startApp(options: AppOptions): Promise<App> {
     const cacheShareOf = tenantShares(config, plan.cacheBytes)
 
     // Who writes to us.
-    const contactCaches = new ContactCaches({
+    const people = openPeople({
+      database,
+      sealer,
+      events,
       clock,
       maxInstances: config.maxInstances,
       ownerOf: (tenant) => caches.owner(tenant, cacheShareOf(tenant)),
+      hashKey: await installSecret({ database, sealer, name: 'contact-hash' }),
+      ports: {
+        merged: ({ tenant, from, to }) => conversations.traces.merged(tenant, from, to),
+        async standingChanged(tenant, addresses) {
+          for (const { id } of instances.all().filter((instance) => instance.tenant === tenant)) {
+            for (const address of addresses) await dispatcher.standingChanged(id, address)
+          }
+        },
+        async enqueue({ text, idempotencyKey: key, chat, ...message }) {
+          await outbox.enqueue({
+            ...message,
+            chat: await sessions.canonicalChat(message.instance, chat),
+            content: { kind: 'text', text },
+            idempotency: { key, bodyHash: key },
+          })
+        },
+      },
     })
-    const directory = new ContactDirectory({
-      store: new ContactStore({ database, sealer, events, clock }),
-      caches: contactCaches,
-      clock,
-      merged: async () => {},
-    })
+    const { directory, ledger } = people
     if (database.dialect === 'postgres') {
       const leave = await tail.follow((event) => directory.heard(event))
       stops.add('listening to other nodes', 0.1 * SECOND, async () => leave())
@@ -244,7 +253,6 @@ export async function startApp(options: AppOptions): Promise<App> {
       random,
       log,
     })
-    const ledger = new ContactLedger({ database, clock })
     const standing: NonNullable<ChatContext['standing']> = async ({ tenant, instance, chat }) => {
       const contact = await directory.at(tenant, chat, instance)
       const [said, ...inbound] = await Promise.all([
@@ -292,9 +300,14 @@ export async function startApp(options: AppOptions): Promise<App> {
       journal,
       ports: {
         contacts: directory,
-        care: { hear: async () => 'nothing' },
+        care: people.care,
         conversations,
-        flows: { isWaiting: async () => false, hear: async () => {} },
+        flows: {
+          isWaiting: async () => false,
+          async hear(origin, { contact, conversation, message: { chat }, heard }) {
+            await people.autoReplies.hear(origin, { contact, chat, operator: conversation.operator, heard })
+          },
+        },
       },
       ownership,
       limits: limits.inbox,
@@ -436,7 +449,7 @@ export async function startApp(options: AppOptions): Promise<App> {
     const report = (): MemoryReport => memoryReport({ plan, governor, caches })
     const memoryLog = new MemoryLog({
       outbox,
-      contacts: () => contactCaches.counts(),
+      contacts: () => people.caches.counts(),
       memory: () => report().now,
       everyMs: config.memoryReportEveryMs,
       clock,

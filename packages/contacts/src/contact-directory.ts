@@ -187,9 +187,8 @@ export class ContactDirectory {
    */
   heard({ type, payload }: Pick<LoggedEvent, 'type' | 'payload'>): void {
     if (!['contact.addressed', 'contact.merged', 'contact.erased'].includes(type)) return
-    const { contact, from } = payload as { readonly contact: string; readonly from?: string }
-    this.#caches.forgetId(contact)
-    if (from !== undefined) this.#caches.forgetId(from)
+    const { contact, from } = payload as { readonly contact?: string; readonly from?: string }
+    for (const id of [contact, from]) if (id !== undefined) this.#caches.forgetId(id)
   }
 
   /** Tells of merges again: those of a while ago, those that a crash or a failure came before. */

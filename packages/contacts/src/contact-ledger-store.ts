@@ -1,5 +1,6 @@
-import type { ChatId, Clock, TenantId } from '@eclusa/kernel'
-import type { Database, Row } from '@eclusa/storage'
+import { createHmac } from 'node:crypto'
+import { type ChatId, type Clock, personKey, type TenantId } from '@eclusa/kernel'
+import type { Database, Row, Statement } from '@eclusa/storage'
 
 export type LedgerKind = 'opt_out' | 'opt_in' | 'consent' | 'consent_revoked'
 
@@ -36,46 +37,64 @@ const COLUMNS = 'id, contact, kind, at, channel, proof, recorded_by, expires_at'
 export class ContactLedger {
   readonly #database: Database
   readonly #clock: Clock
+  readonly #hashKey: Uint8Array
 
-  constructor(options: { readonly database: Database; readonly clock: Clock }) {
+  constructor(options: {
+    readonly database: Database
+    readonly clock: Clock
+    /** Of the hashes that stand for erased people; the same for the life of the installation. */
+    readonly hashKey: Uint8Array
+  }) {
     this.#database = options.database
     this.#clock = options.clock
+    this.#hashKey = options.hashKey
   }
 
   /** All or none of them, on disk when it resolves. */
   async record(tenant: TenantId, entries: readonly NewLedgerEntry[]): Promise<void> {
-    const at = this.#clock.now()
-    await this.#database.write(
-      entries.map((entry) => ({
-        sql: `insert into "ContactLedger" (tenant, contact, kind, at, channel, proof, recorded_by, expires_at)
-              values (?, ?, ?, ?, ?, ?, ?, ?)`,
-        params: [
-          tenant,
-          entry.contact,
-          entry.kind,
-          at,
-          entry.channel,
-          entry.proof,
-          entry.recordedBy,
-          entry.expiresAt,
-        ],
-      })),
+    await this.#database.write(entries.map((entry) => this.entry(tenant, entry, null)))
+  }
+
+  /** The statement that adds an entry. With `saidIn` its unit fails with STORAGE_CONFLICT when that message was heard. */
+  entry(tenant: TenantId, entry: NewLedgerEntry, saidIn: string | null): Statement {
+    return {
+      sql: `insert into "ContactLedger" (tenant, contact, kind, at, channel, proof, recorded_by, expires_at, said_in)
+            values (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+      params: [
+        tenant,
+        entry.contact,
+        entry.kind,
+        this.#clock.now(),
+        entry.channel,
+        entry.proof,
+        entry.recordedBy,
+        entry.expiresAt,
+        saidIn,
+      ],
+    }
+  }
+
+  /** What was recorded of a message of theirs. */
+  async heardIn(tenant: TenantId, saidIn: string): Promise<LedgerKind | null> {
+    const [row] = await this.#database.read(
+      'select kind from "ContactLedger" where tenant = ? and said_in = ?',
+      [tenant, saidIn],
     )
+    return (row?.['kind'] ?? null) as LedgerKind | null
   }
 
   /** Of a person with these addresses, at most 64. Asked for every message: one look into the index per kind and address. */
   async standing(tenant: TenantId, addresses: readonly ChatId[]): Promise<ContactStanding> {
-    // Few texts to prepare: lists of a length that is a power of two.
-    const padded = Array.from(
-      { length: 2 ** Math.ceil(Math.log2(addresses.length)) },
-      (_, nth) => addresses[nth] ?? '',
-    )
+    const contacts = padded(addresses)
     const rows = await this.#database.read(
       `select kind, id, at, expires_at from "ContactLedger" where id in (
-         select max(id) from "ContactLedger" where tenant = ? and contact in (${padded.map(() => '?').join(', ')})
+         select max(id) from "ContactLedger" where tenant = ? and contact in (${contacts.map(() => '?').join(', ')})
          group by kind)`,
-      [tenant, ...padded],
+      [tenant, ...contacts],
     )
+    // Of who was erased nothing is left but that; whatever was recorded since came later.
+    const erasedAt = rows.length > 0 ? null : await this.#erasedOptOut(tenant, addresses)
+    if (erasedAt !== null) return { optedOutAt: erasedAt, consent: false }
     const last = new Map(rows.map((row) => [row['kind'] as LedgerKind, row]))
     const idOf = (kind: LedgerKind): number => Number(last.get(kind)?.['id'] ?? 0)
     const hasOptedOut = idOf('opt_out') > Math.max(idOf('opt_in'), idOf('consent'))
@@ -85,6 +104,42 @@ export class ContactLedger {
       consentId > Math.max(idOf('consent_revoked'), idOf('opt_out')) &&
       (expiresAt === null || expiresAt > this.#clock.now())
     return { optedOutAt: hasOptedOut ? (last.get('opt_out')?.['at'] as number) : null, consent }
+  }
+
+  /** Takes everything of a person away but that they opted out, if so: that stays under a hash. */
+  eraseStatements(
+    tenant: TenantId,
+    addresses: readonly ChatId[],
+    { optedOutAt }: Pick<ContactStanding, 'optedOutAt'>,
+  ): readonly Statement[] {
+    const kept = optedOutAt === null ? [] : [...new Set(addresses.map(personKey))]
+    return [
+      ...kept.map((person) => ({
+        sql: `insert into "ErasedOptOut" (tenant, person_hash, opted_out_at) values (?, ?, ?)
+              on conflict (tenant, person_hash) do update set opted_out_at = excluded.opted_out_at`,
+        params: [tenant, this.#hashOf(tenant, person), optedOutAt],
+      })),
+      ...addresses.map((address) => ({
+        sql: 'delete from "ContactLedger" where tenant = ? and contact = ?',
+        params: [tenant, address],
+      })),
+    ]
+  }
+
+  async #erasedOptOut(tenant: TenantId, addresses: readonly ChatId[]): Promise<number | null> {
+    const people = [...new Set(addresses.map(personKey))]
+    const hashes = padded(people.map((person) => this.#hashOf(tenant, person)))
+    const [row] = await this.#database.read(
+      `select max(opted_out_at) as at from "ErasedOptOut"
+       where tenant = ? and person_hash in (${hashes.map(() => '?').join(', ')})`,
+      [tenant, ...hashes],
+    )
+    const at = row?.['at'] ?? null
+    return at === null ? null : Number(at)
+  }
+
+  #hashOf(tenant: TenantId, person: string): string {
+    return createHmac('sha256', this.#hashKey).update(`${tenant}|${person}`).digest('hex')
   }
 
   /** Entries after the cursor `after`, oldest first, at most `limit`; of one contact, or of the whole tenant. */
@@ -100,6 +155,11 @@ export class ContactLedger {
     )
     return rows.map(entryOf)
   }
+}
+
+/** Few texts to prepare: lists of a length that is a power of two. */
+function padded(texts: readonly string[]): readonly string[] {
+  return Array.from({ length: 2 ** Math.ceil(Math.log2(texts.length)) }, (_, nth) => texts[nth] ?? '')
 }
 
 function entryOf(row: Row): LedgerEntry {

@@ -1,5 +1,17 @@
 import { loadMigrations, type Migration } from '@eclusa/storage'
 
+export { AutoReplies, type ReplySender } from './auto-replies.ts'
+export { AutoReplyStore } from './auto-reply-store.ts'
+export { CareStore } from './care-store.ts'
+export { type CarePorts, ContactCare, type Heard } from './contact-care.ts'
+export { ContactSettingStore } from './contact-setting-store.ts'
+export {
+  type AutoReplyRules,
+  type Confirmations,
+  noAutoReplies,
+  parseAutoReplies,
+  parseConfirmations,
+} from './contact-settings.ts'
 export { addressesOf, type Contact, type ContactChange, type ContactNote } from './contact.ts'
 export { ContactCaches } from './contact-caches.ts'
 export { ContactDirectory, type Sighting } from './contact-directory.ts'
@@ -13,6 +25,7 @@ export {
 
 export { type ContactMerge, ContactStore } from './contact-store.ts'
 export { contactErrors } from './errors.ts'
+export { hearWish, type Wish } from './spoken-words.ts'
 export { contactsMemory } from './memory.ts'
 
 export const contactMigrations: readonly Migration[] = loadMigrations(

@@ -4,6 +4,7 @@ import { ManualClock } from '@eclusa/kernel/test-kit'
 import { openTestDatabase, testEachDatabase as test } from '@eclusa/storage/test-kit'
 import { ContactLedger, contactMigrations, type LedgerKind } from '../src/index.ts'
 
+const hashKey = new Uint8Array(32)
 const acme = parseTenantId('acme')
 const other = parseTenantId('other')
 const ana = chatOfNumber('5511999990000')
@@ -11,7 +12,7 @@ const ana = chatOfNumber('5511999990000')
 test('the last word counts: opt-out ends a consent, a new consent or opt-in takes the opt-out back', async (t) => {
   const { database } = await openTestDatabase(t, contactMigrations)
   const clock = new ManualClock()
-  const ledger = new ContactLedger({ database, clock })
+  const ledger = new ContactLedger({ database, clock, hashKey })
   const said: LedgerKind[] = [
     'consent',
     'opt_out',
@@ -53,7 +54,7 @@ test('the last word counts: opt-out ends a consent, a new consent or opt-in take
 test('a consent ends at its time', async (t) => {
   const { database } = await openTestDatabase(t, contactMigrations)
   const clock = new ManualClock()
-  const ledger = new ContactLedger({ database, clock })
+  const ledger = new ContactLedger({ database, clock, hashKey })
   const expiresAt = clock.now() + 1000
   const entry = { contact: ana, channel: 'form', proof: 'form 17', recordedBy: 'key', expiresAt }
   await ledger.record(acme, [{ ...entry, kind: 'consent' }])
@@ -64,7 +65,7 @@ test('a consent ends at its time', async (t) => {
 
 test('what was said under any address of a person counts, the last word last', async (t) => {
   const { database } = await openTestDatabase(t, contactMigrations)
-  const ledger = new ContactLedger({ database, clock: new ManualClock() })
+  const ledger = new ContactLedger({ database, clock: new ManualClock(), hashKey })
   const addresses = ['1@lid', '2@s.whatsapp.net', '3@s.whatsapp.net'] as ChatId[]
   const say = (contact: ChatId, kind: LedgerKind): Promise<void> =>
     ledger.record(acme, [{ contact, kind, channel: 'api', proof: null, recordedBy: 'key', expiresAt: null }])

@@ -10,6 +10,7 @@ import {
   type HoldReason,
   isInConversation,
   judgeCare,
+  refusalOf,
 } from './care.ts'
 import type { ColdPause, ColdStore } from './cold-store.ts'
 import type { HoldStore } from './hold-store.ts'
@@ -101,6 +102,17 @@ export class CareGate {
     }
     // One at a time, so that two together do not pass a budget that has room for one.
     return this.#inTurn(instance, () => this.#passCold(message, purpose, standing, options))
+  }
+
+  /** Why a message that was tried before must not go again: an opt-out counts for it, too. Null when nothing is in the way. */
+  async refusal(
+    message: OutboundIdentity,
+    purpose: Purpose | null,
+  ): Promise<Extract<Passage, { kind: 'refuse' }>['failure'] | null> {
+    if (message.chat.endsWith('@g.us')) return null
+    const standing = await this.#context.standing?.(message)
+    const verdict = standing === undefined ? null : refusalOf(purpose, standing)
+    return verdict === null ? null : { code: verdict.code, message: verdict.message }
   }
 
   async #passCold(

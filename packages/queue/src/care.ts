@@ -126,6 +126,7 @@ export function refusalOf(
   { consent, optedOutAt, lastInboundAt }: ChatStanding,
 ): Extract<CareVerdict, { kind: 'refuse' }> | null {
   const wroteAgain = optedOutAt !== null && lastInboundAt !== null && lastInboundAt > optedOutAt
+  if (purpose === 'confirmation') return null
   const { OPTED_OUT, CONSENT_MISSING } = careErrors
   if (optedOutAt !== null && (purpose === 'proactive' || !wroteAgain)) {
     return { kind: 'refuse', code: OPTED_OUT.code, message: OPTED_OUT.message }

@@ -17,7 +17,7 @@ import { queueErrors } from './errors.ts'
 import type { Holds } from './holds.ts'
 import type { Chat, Lane, Line, Next } from './line.ts'
 import { LiveMessage, type LiveMessages } from './live-messages.ts'
-import type { MessageSender, OutboundFailure, OutboundMessage, QueueEvents } from './message.ts'
+import type { MessageSender, OutboundFailure, OutboundMessage, Purpose, QueueEvents } from './message.ts'
 import type { Claimed, Head, OutboundStore } from './outbound-store.ts'
 import type { Pacer } from './pacer.ts'
 import { pauseBetween, type PacingOptions } from './pacing.ts'
@@ -188,8 +188,12 @@ export class Delivery {
       cold: null,
     }
     const message: OutboundMessage = { ...identity, content, attempts: before.attempts + 1 }
-    // What was on the wire has been judged and typed already.
-    if (live.unconfirmed || before.attempts > 0) return this.#start(lane, live, message, before, how)
+    // What was on the wire has been judged and typed already; but the contact may have opted out since.
+    if (live.unconfirmed || before.attempts > 0) {
+      const failure = await this.#care.refusal(identity, claimed.purpose)
+      if (failure !== null) return this.#fail(lane.chat, live, failure)
+      return this.#start(lane, live, message, before, how)
+    }
     const passage = await this.#care.pass(identity, claimed.purpose)
     switch (passage.kind) {
       case 'refuse':
@@ -199,7 +203,10 @@ export class Delivery {
       case 'again':
         return this.#putBack(lane, live, before)
       case 'go':
-        return this.#pass(lane, live, message, { ...before, cold: passage.cold }, how, passage)
+        return this.#pass(lane, live, message, { ...before, cold: passage.cold }, how, {
+          ...passage,
+          purpose: claimed.purpose,
+        })
       default:
         return passage satisfies never
     }
@@ -212,8 +219,9 @@ export class Delivery {
     message: OutboundMessage,
     before: Before,
     how: Mode,
-    { at, mayType }: { readonly at: number; readonly mayType: boolean },
+    o: { readonly at: number; readonly mayType: boolean; readonly purpose: Purpose | null },
   ): Promise<Next> {
+    const { at, mayType, purpose } = o
     const now = this.#clock.now()
     if (at > now + MAX_WAIT_IN_LANE_MS) return this.#putBack(lane, live, { ...before, retryAt: at })
     if (at > now) {
@@ -222,6 +230,11 @@ export class Delivery {
     }
     // To somebody who is neither in conversation nor agreed, a reading and typing person would be a pretence.
     if (lane.why === null && how.pacing.enabled && mayType) await this.#pacer.walk(lane, message, how.pacing)
+    if (lane.why === null && this.#clock.now() > now) {
+      // They may have opted out meanwhile.
+      const failure = await this.#care.refusal(live.identity, purpose)
+      if (failure !== null && lane.why === null) return this.#fail(lane.chat, live, failure)
+    }
     return this.#start(lane, live, message, before, how)
   }
 

@@ -9,9 +9,10 @@ export type Priority = 'urgent' | 'normal' | 'bulk'
 
 /**
  * What a message is sent for. `proactive`: nobody asked for it, so it needs the contact's recorded consent. Without
- * one, whether the contact wrote in the last 24 hours decides.
+ * one, whether the contact wrote in the last 24 hours decides. `confirmation`: tells a contact that their opt-out was
+ * heard, so it is the one message that an opt-out does not stop; nobody but the gateway may ask for it.
  */
-export type Purpose = 'reply' | 'proactive'
+export type Purpose = 'reply' | 'proactive' | 'confirmation'
 
 /** Who and what a message is, without its content. */
 export interface OutboundIdentity {

@@ -309,8 +309,8 @@ export class OutboundStore {
     const payload = this.#sealer.seal(Buffer.from(JSON.stringify(row.content)), contextOf(row.identity))
     return {
       sql: `insert into "MessageQueueItem" (seq, tenant, instance, chat, priority, status, "waMessageId",
-            "maxRetries", "notBefore", "expiresAt", purpose, "createdAt", "updatedAt", payload)
-            values (?, ?, ?, ?, ?, 'PENDING', ?, ?, ?, ?, ?, ?, ?, ?)`,
+            "maxRetries", "notBefore", "expiresAt", purpose, "isConfirmation", "createdAt", "updatedAt", payload)
+            values (?, ?, ?, ?, ?, 'PENDING', ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
       params: [
         seq,
         tenant,
@@ -321,7 +321,8 @@ export class OutboundStore {
         row.maxRetries,
         row.notBefore,
         row.expiresAt,
-        row.purpose,
+        row.purpose === 'confirmation' ? 'reply' : row.purpose,
+        row.purpose === 'confirmation' ? 1 : 0,
         at,
         at,
         payload,
@@ -343,7 +344,7 @@ export class OutboundStore {
               where seq = (select seq from "MessageQueueItem"
                 where instance = ? and chat = ? and ${IN_LINE} order by priority, seq limit 1)
               and ("retryAt" is null or "retryAt" <= ?)
-              returning ${IDENTITY}, priority, payload, attempts, "maxRetries", "sentAt", purpose, "expiresAt",
+              returning ${IDENTITY}, priority, payload, attempts, "maxRetries", "sentAt", purpose, "isConfirmation", "expiresAt",
                 "receiptDeliveredAt", "receiptReadAt"`,
           params: [toSqlTime(now), sendNow ? now : null, sendNow ? 1 : 0, instance, chat, now],
         },
@@ -361,7 +362,7 @@ export class OutboundStore {
       attempts: row['attempts'] as number,
       maxRetries: row['maxRetries'] as number,
       sentAt: row['sentAt'] as number | null,
-      purpose: row['purpose'] as Purpose | null,
+      purpose: row['isConfirmation'] === 1 ? 'confirmation' : (row['purpose'] as Purpose | null),
       expiresAt: row['expiresAt'] as number | null,
       receiptDeliveredAt: row['receiptDeliveredAt'] as number | null,
       receiptReadAt: row['receiptReadAt'] as number | null,

@@ -179,6 +179,43 @@ test('who opted out gets nothing until they write again, and proactive messages 
   assert.equal(h.sender.sends.length, 2)
 })
 
+test('an opt-out counts for what is tried again, is being typed, or waits for its time; not for its own confirmation', async (t) => {
+  const h = await careful(t, {}, defaultPacing)
+  const optOut = (): void =>
+    void h.sender.standings.set(chatA, { ...agreed, optedOutAt: h.clock.now(), lastInboundAt: h.clock.now() })
+  const talks = (): void => void h.sender.standings.set(chatA, { ...agreed, lastInboundAt: h.clock.now() })
+  const codeOfMessage = async ({ id }: { readonly id: Parameters<typeof h.queue.outbox.status>[0] }) =>
+    (await h.queue.outbox.status(id))?.failure?.code
+
+  talks()
+  h.sender.outcome = () => sessionError('SESSION_RATE_LIMITED', 'later', 'no')
+  const retried = await h.enqueue('tried again')
+  await h.advance(60 * SECOND, 500)
+  assert.deepEqual(new Set(h.sender.texts), new Set(['tried again']))
+  optOut()
+  h.sender.sends.length = 0
+  h.sender.outcome = () => 'ack'
+  await h.advance(HOUR, 60_000)
+  assert.equal(await codeOfMessage(retried), 'CONTACT_OPTED_OUT')
+
+  talks()
+  h.sender.seen.length = 0
+  const typed = await h.enqueue('typed '.repeat(20))
+  await h.advance(10 * SECOND, 500)
+  assert(h.sender.seen.includes('composing'))
+  optOut()
+  await h.advance(60 * SECOND, 500)
+  assert.equal(await codeOfMessage(typed), 'CONTACT_OPTED_OUT')
+
+  talks()
+  const later = await h.enqueue('later', { sendAt: h.clock.now() + HOUR })
+  optOut()
+  await h.enqueue('you get nothing more', { purpose: 'confirmation' })
+  await h.advance(2 * HOUR, 60_000)
+  assert.equal(await codeOfMessage(later), 'CONTACT_OPTED_OUT')
+  assert.deepEqual(h.sender.texts, ['you get nothing more'])
+})
+
 for (const [code, retry] of [
   ['SESSION_ACCOUNT_RESTRICTED', 'never'],
   ['SESSION_RATE_LIMITED', 'later'],

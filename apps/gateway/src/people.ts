@@ -1,0 +1,121 @@
+import type { CacheOwner } from '@eclusa/bounded-cache'
+import {
+  AutoReplies,
+  AutoReplyStore,
+  CareStore,
+  ContactCaches,
+  ContactCare,
+  ContactDirectory,
+  ContactLedger,
+  type ContactMerge,
+  ContactSettingStore,
+  ContactStore,
+} from '@eclusa/contacts'
+import type { ChatId, Clock, InstanceId, TenantId } from '@eclusa/kernel'
+import type { Purpose } from '@eclusa/queue'
+import type { Database, EventLog, Sealer } from '@eclusa/storage'
+import { parsePhoneNumberFromString } from 'libphonenumber-js/min'
+
+/** What the people at the other end need of the rest of the gateway. */
+export interface PeoplePorts {
+  /** Two contacts proved to be one. */
+  merged(merge: ContactMerge): Promise<void>
+  /** What waits for these addresses is judged anew. */
+  standingChanged(tenant: TenantId, addresses: readonly ChatId[]): Promise<void>
+  /** Queues a text; the same key again queues nothing. */
+  enqueue(message: {
+    readonly tenant: TenantId
+    readonly instance: InstanceId
+    readonly chat: ChatId
+    readonly text: string
+    readonly purpose: Purpose
+    readonly idempotencyKey: string
+  }): Promise<void>
+}
+
+/** Who the people at the other end are, and what they want. */
+export interface People {
+  readonly caches: ContactCaches
+  readonly directory: ContactDirectory
+  readonly ledger: ContactLedger
+  readonly settings: ContactSettingStore
+  readonly care: ContactCare
+  readonly autoReplies: AutoReplies
+}
+
+export function openPeople(options: {
+  readonly database: Database
+  readonly sealer: Sealer
+  readonly events: EventLog
+  readonly clock: Clock
+  readonly maxInstances: number
+  readonly ownerOf: (tenant: TenantId) => CacheOwner
+  readonly hashKey: Uint8Array
+  readonly ports: PeoplePorts
+}): People {
+  const { database, events, clock, ports } = options
+  const caches = new ContactCaches(options)
+  const directory = new ContactDirectory({
+    store: new ContactStore(options),
+    caches,
+    clock,
+    merged: (merge) => ports.merged(merge),
+  })
+  const ledger = new ContactLedger(options)
+  const settings = new ContactSettingStore(options)
+  const care = new ContactCare({
+    store: new CareStore({ database, ledger, events, clock }),
+    ledger,
+    directory,
+    ports: {
+      standingChanged: (tenant, addresses) => ports.standingChanged(tenant, addresses),
+      async confirm({ tenant, instance, journalId }, { address: chat, kind }) {
+        const set = await settings.get(tenant, 'confirmations')
+        const own = kind === 'opt_out' ? set?.optOutText : set?.optInText
+        const text = own === undefined ? CONFIRMATIONS[languageOf(chat)][kind] : own
+        if (text === null) return
+        const purpose = kind === 'opt_out' ? 'confirmation' : 'reply'
+        await ports.enqueue({ tenant, instance, chat, text, purpose, idempotencyKey: `${kind}:${journalId}` })
+      },
+    },
+    clock,
+  })
+  const autoReplies = new AutoReplies({
+    store: new AutoReplyStore(options),
+    settings,
+    sender: {
+      reply: ({ tenant, instance }, message) =>
+        ports.enqueue({ tenant, instance, purpose: 'reply', ...message }),
+    },
+    clock,
+  })
+  return { caches, directory, ledger, settings, care, autoReplies }
+}
+
+type Language = 'en' | 'es' | 'pt'
+
+const CONFIRMATIONS: Readonly<Record<Language, Readonly<Record<'opt_out' | 'opt_in', string>>>> = {
+  en: {
+    opt_out: 'You will get no more messages from us. To get them again, write START.',
+    opt_in: 'You will get our messages again. To stop them, write STOP.',
+  },
+  es: {
+    opt_out: 'No recibirá más mensajes nuestros. Para recibirlos de nuevo, escriba VOLVER.',
+    opt_in: 'Volverá a recibir nuestros mensajes. Para no recibirlos más, escriba BAJA.',
+  },
+  pt: {
+    opt_out: 'Você não receberá mais mensagens nossas. Para voltar a receber, escreva VOLTAR.',
+    opt_in: 'Você voltará a receber nossas mensagens. Para não receber mais, escreva PARAR.',
+  },
+}
+
+const PORTUGUESE = ['BR', 'PT', 'AO', 'MZ', 'CV']
+const SPANISH = 'AR BO CL CO CR CU DO EC ES GQ GT HN MX NI PA PE PR PY SV UY VE'.split(' ')
+
+/** Of the number's country; a LID tells none. */
+function languageOf(address: ChatId): Language {
+  const digits = /^(\d+)@s\.whatsapp\.net$/.exec(address)?.[1]
+  const country = digits === undefined ? undefined : parsePhoneNumberFromString(`+${digits}`)?.country
+  if (country !== undefined && PORTUGUESE.includes(country)) return 'pt'
+  return country !== undefined && SPANISH.includes(country) ? 'es' : 'en'
+}
