@@ -1,21 +1,27 @@
 import type { Account, Evictable } from './account.ts'
 import { Expiry, unrefTimer } from './expiry.ts'
+import { hashOf, KeyIndex } from './key-index.ts'
 import { type RemovalListener, type RemovalReason, tellLater, tellListeners } from './notices.ts'
 import { type PressureEvent, PressureGauge } from './pressure.ts'
 import { ENTRY_OVERHEAD_BYTES, estimateBytes, withoutPinning } from './size.ts'
 import {
+  BY_USE,
   CHARGE,
+  freeOwner,
   freeSlot,
+  getAfter,
+  getBefore,
   getExpiresAt,
   getField,
   keyAt,
   LAST_USE,
-  LRU_NEWER,
-  LRU_OLDER,
   NONE,
   ownerAt,
+  setAfter,
+  setBefore,
   setExpiresAt,
   setField,
+  takeOwner,
   takeSlot,
   useSlot,
   valueAt,
@@ -62,7 +68,7 @@ export interface CacheStats {
   readonly name: string
   readonly entries: number
   readonly maxEntries: number
-  /** Charged: values, keys and 104 bytes for each entry. */
+  /** Charged: values, keys and 88 bytes for each entry. */
   readonly bytes: number
   readonly maxBytes: number
   /** Of entries or bytes, whichever is fuller. */
@@ -121,7 +127,9 @@ export class BoundedCache<Value> {
   readonly #handle: Evictable
   readonly #gauge: PressureGauge | undefined
   // bounded by: maxEntries, and a tenth more while entries are resident
-  readonly #slots = new Map<string, number>()
+  readonly #index = new KeyIndex()
+  /** This cache's number in the slab while it holds entries. */
+  #number = NONE
   #oldest = NONE
   #newest = NONE
   #bytes = 0
@@ -158,8 +166,8 @@ export class BoundedCache<Value> {
   }
 
   get(key: string): Value | undefined {
-    const slot = this.#slots.get(key)
-    if (slot === undefined) {
+    const slot = this.#index.find(key, hashOf(key))
+    if (slot === NONE) {
       this.#misses++
       return undefined
     }
@@ -222,8 +230,8 @@ export class BoundedCache<Value> {
   }
 
   delete(key: string): boolean {
-    const slot = this.#slots.get(key)
-    if (slot === undefined) return false
+    const slot = this.#index.find(key, hashOf(key))
+    if (slot === NONE) return false
     const wasLive = getExpiresAt(slot) > this.#now()
     if (!wasLive) this.#expirations++
     this.#remove(slot, wasLive ? 'deleted' : 'expired')
@@ -242,7 +250,7 @@ export class BoundedCache<Value> {
     let freed = 0
     let slot = this.#oldest
     while (slot !== NONE) {
-      const next = getField(slot, LRU_NEWER)
+      const next = getAfter(slot, BY_USE)
       if (getExpiresAt(slot) <= now) {
         this.#expirations++
         this.#remove(slot, 'expired')
@@ -258,7 +266,7 @@ export class BoundedCache<Value> {
   keys(): string[] {
     const now = this.#now()
     const keys: string[] = []
-    for (let slot = this.#oldest; slot !== NONE; slot = getField(slot, LRU_NEWER)) {
+    for (let slot = this.#oldest; slot !== NONE; slot = getAfter(slot, BY_USE)) {
       if (getExpiresAt(slot) > now) keys.push(keyAt(slot))
     }
     return keys
@@ -266,7 +274,7 @@ export class BoundedCache<Value> {
 
   /** Entries held, those included whose life is over and that are not freed yet. */
   get size(): number {
-    return this.#slots.size
+    return this.#index.size
   }
 
   /** Bytes charged for them. */
@@ -281,7 +289,7 @@ export class BoundedCache<Value> {
   stats(): CacheStats {
     return {
       name: this.#options.name,
-      entries: this.#slots.size,
+      entries: this.#index.size,
       maxEntries: this.#options.maxEntries,
       bytes: this.#bytes,
       maxBytes: this.#maxBytes,
@@ -312,8 +320,9 @@ export class BoundedCache<Value> {
   }
 
   #insert(key: string, value: Value, charge: number, now: number, ttlMs: number): boolean {
-    const old = this.#slots.get(key)
-    if (old !== undefined) {
+    const hash = hashOf(key)
+    const old = this.#index.find(key, hash)
+    if (old !== NONE) {
       const isOver = getExpiresAt(old) <= now
       if (isOver) this.#expirations++
       this.#remove(old, isOver ? 'expired' : 'replaced')
@@ -324,8 +333,9 @@ export class BoundedCache<Value> {
       this.#account?.refused()
       return false
     }
-    const slot = takeSlot(key, value, this.#handle)
-    this.#slots.set(key, slot)
+    if (this.#number === NONE) this.#number = takeOwner(this.#handle)
+    const slot = takeSlot(key, value, this.#number)
+    this.#index.add(slot, hash)
     setField(slot, CHARGE, charge)
     setField(slot, LAST_USE, seconds(now))
     const expiresAt = now + ttlMs
@@ -341,11 +351,11 @@ export class BoundedCache<Value> {
   /** Room for one more entry of `charge` bytes in this cache, its owner and the budget. */
   #makeRoom(charge: number, now: number): boolean {
     const { maxEntries } = this.#options
-    while (this.#slots.size >= maxEntries) {
+    while (this.#index.size >= maxEntries) {
       if (
         this.#residencyMs > 0 &&
         this.#isResident(this.#oldest, seconds(now)) &&
-        this.#slots.size < this.#overflowCap()
+        this.#index.size < this.#overflowCap()
       ) {
         this.#overflows++
         break
@@ -399,16 +409,20 @@ export class BoundedCache<Value> {
     }
     this.#unlink(slot)
     this.#expiry.remove(slot)
-    this.#slots.delete(key)
+    this.#index.remove(slot)
     freeSlot(slot)
+    if (this.#index.size === 0) {
+      freeOwner(this.#number)
+      this.#number = NONE
+    }
     this.#bytes -= charge
     this.#account?.charge(-charge)
     return charge
   }
 
   #live(key: string): number {
-    const slot = this.#slots.get(key)
-    if (slot === undefined) return NONE
+    const slot = this.#index.find(key, hashOf(key))
+    if (slot === NONE) return NONE
     if (getExpiresAt(slot) > this.#now()) return slot
     this.#expire(slot)
     return NONE
@@ -427,19 +441,19 @@ export class BoundedCache<Value> {
   }
 
   #unlink(slot: number): void {
-    const older = getField(slot, LRU_OLDER)
-    const newer = getField(slot, LRU_NEWER)
+    const older = getBefore(slot, BY_USE)
+    const newer = getAfter(slot, BY_USE)
     if (older === NONE) this.#oldest = newer
-    else setField(older, LRU_NEWER, newer)
+    else setAfter(older, BY_USE, newer)
     if (newer === NONE) this.#newest = older
-    else setField(newer, LRU_OLDER, older)
+    else setBefore(newer, BY_USE, older)
   }
 
   #linkNewest(slot: number): void {
-    setField(slot, LRU_OLDER, this.#newest)
-    setField(slot, LRU_NEWER, NONE)
+    setBefore(slot, BY_USE, this.#newest)
+    setAfter(slot, BY_USE, NONE)
     if (this.#newest === NONE) this.#oldest = slot
-    else setField(this.#newest, LRU_NEWER, slot)
+    else setAfter(this.#newest, BY_USE, slot)
     this.#newest = slot
   }
 
@@ -455,7 +469,7 @@ export class BoundedCache<Value> {
 
   #utilization(): number {
     const byBytes = this.#maxBytes === Infinity ? 0 : this.#bytes / this.#maxBytes
-    return Math.max(this.#slots.size / this.#options.maxEntries, byBytes)
+    return Math.max(this.#index.size / this.#options.maxEntries, byBytes)
   }
 
   #tell(): void {
@@ -470,12 +484,12 @@ export class BoundedCache<Value> {
       ...told,
       cache: name,
       owner: this.#account?.name ?? null,
-      size: this.#slots.size,
+      size: this.#index.size,
       maxEntries,
       bytes: this.#bytes,
       maxBytes: this.#maxBytes,
       utilizationPct: Math.round(utilization * 1000) / 10,
-      remaining: this.#slots.size,
+      remaining: this.#index.size,
     }
     tellLater(() => onPressure?.(event))
     tellListeners()

@@ -5,7 +5,7 @@ import { tellLater, tellListeners } from './notices.ts'
 import { PressureGauge } from './pressure.ts'
 
 export interface CacheBudgetOptions {
-  /** All bytes of all caches together, keys and 104 bytes an entry included. Above 0. */
+  /** All bytes of all caches together, keys and 88 bytes an entry included. Above 0. */
   readonly maxBytes: number
   /** Part of its equal share that an owner never loses to others. 0 to 0.9, default 0.5. */
   readonly floorShare?: number

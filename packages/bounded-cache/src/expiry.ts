@@ -1,4 +1,14 @@
-import { DUE_NEXT, DUE_PREVIOUS, DUE_TICK, getField, NONE, setField } from './slab.ts'
+import {
+  BY_END,
+  DUE_TICK,
+  getAfter,
+  getBefore,
+  getField,
+  NONE,
+  setAfter,
+  setBefore,
+  setField,
+} from './slab.ts'
 
 /** Calls `run` once after `delayMs`; the shape of a clock's timers. */
 export type SetTimer = (delayMs: number, run: () => void) => { cancel(): void }
@@ -65,9 +75,9 @@ export class Expiry {
     const tick = Math.min(Math.max(this.#second(expiresAt) + 1, this.#cursor + 1), MAX_TICK)
     const first = this.#swapFirst(tick, slot)
     setField(slot, DUE_TICK, tick)
-    setField(slot, DUE_PREVIOUS, NONE)
-    setField(slot, DUE_NEXT, first)
-    if (first !== NONE) setField(first, DUE_PREVIOUS, slot)
+    setBefore(slot, BY_END, NONE)
+    setAfter(slot, BY_END, first)
+    if (first !== NONE) setBefore(first, BY_END, slot)
     this.#timed++
     if (this.#timer === null) this.#arm(TICK_MS)
   }
@@ -75,10 +85,10 @@ export class Expiry {
   remove(slot: number): void {
     const tick = getField(slot, DUE_TICK)
     if (tick === NONE) return
-    const previous = getField(slot, DUE_PREVIOUS)
-    const next = getField(slot, DUE_NEXT)
-    if (next !== NONE) setField(next, DUE_PREVIOUS, previous)
-    if (previous !== NONE) setField(previous, DUE_NEXT, next)
+    const previous = getBefore(slot, BY_END)
+    const next = getAfter(slot, BY_END)
+    if (next !== NONE) setBefore(next, BY_END, previous)
+    if (previous !== NONE) setAfter(previous, BY_END, next)
     else if (this.#near?.[tick & (NEAR - 1)] === slot) this.#near[tick & (NEAR - 1)] = next
     else if (next !== NONE) this.#far.set(tick, next)
     else this.#far.delete(tick)

@@ -4,8 +4,11 @@
  * within ±15 % for the value classes of a WhatsApp session, ±25 % for the smallest objects.
  */
 
-/** Charged for each entry beside key and value: record, slot, place in the index (measured 96–104 B). */
-export const ENTRY_OVERHEAD_BYTES = 104
+/**
+ * Charged for each entry beside key and value: 64 of the slab, and its part of the heads of the index, 8 to 12 while
+ * entries come and up to 27 while they go (`npm run bench:cache` measures 72–76 in a full cache).
+ */
+export const ENTRY_OVERHEAD_BYTES = 88
 
 /** Values looked at in one estimate: bounds its cost at a few microseconds. */
 const MAX_NODES = 96

@@ -1,44 +1,48 @@
 /*
- * The records of all caches of the process, in chunks: eight integers, one double, one key, one value and one owner per
- * entry. There is no object per entry, so a full garbage collection of a million entries costs as much as one of a bare Map, and an
- * empty cache owns nothing here. A chunk whose last entry left gives its memory back.
+ * The records of all caches of the process, in chunks: twelve integers, one key and one value per entry. There is no
+ * object per entry, so a full garbage collection of a million entries costs as much as one of a bare Map, and an empty
+ * cache owns nothing here. A chunk whose last entry left gives its memory back.
  *
- * A slot is a position: chunk number × CHUNK + line. Links are slots, NONE ends a list. Within a chunk all values of one
- * field stand together: a read touches the links of three entries, and those of 16 entries share a line of the
- * processor's cache.
+ * A slot is a position: chunk number × CHUNK + line. Links are slots, NONE ends a list. Entries are met at random, and
+ * what counts is how many lines of the processor's cache each takes: what is read of one entry stands together in 32
+ * bytes, its key and value in 16; but the links of a list, of which a read changes those of three entries, stand apart
+ * with those of others, 8 bytes each.
  */
 
-const CHUNK_BITS = 12
-/** Entries in a chunk: 160 KB of integers, 64 KB of keys and values. */
-const CHUNK = 4096
+const CHUNK_BITS = 11
+/** Entries in a chunk: 96 KB of integers, 32 KB of keys and values. */
+const CHUNK = 2048
 const LINE_MASK: number = CHUNK - 1
-/** Integers of a record, the last two being one double: 40 bytes. */
-const WIDTH = 10
 
 export const NONE = -1
 
-/** Fields of a record that are integers. */
-export const LRU_OLDER = 0
-export const LRU_NEWER = 1
-/** Seconds since the cache's own epoch. */
+/** Fields of a record. The last two of its eight integers are one double, the end of the entry's life. */
+export const HASH = 0
+/** The next entry of the same bucket of its cache's index. */
+export const HASH_NEXT = 1
+/** Seconds since 1970. */
 export const LAST_USE = 2
 export const CHARGE = 3
-export const DUE_PREVIOUS = 4
-export const DUE_NEXT = 5
 /** The second whose bucket holds the entry; NONE when it never expires. */
-export const DUE_TICK = 6
-const FREE_NEXT = 7
+export const DUE_TICK = 4
+/** Which cache an entry belongs to, by its number, for what finds it from outside: the expiry. */
+const OWNER = 5
+/** Of a record that is free. */
+const FREE_NEXT: number = HASH_NEXT
+const WIDTH = 8
+const EXPIRES_AT = 3
+const DOUBLES: number = WIDTH / 2
 
-/** Where the doubles begin, which are the ends of lives: after eight integers of each entry. */
-const EXPIRES_AT: number = (8 / 2) * CHUNK
+/** The lists an entry stands in: where the links of all entries of a chunk begin, two integers each. */
+export const BY_USE: number = CHUNK * WIDTH
+export const BY_END: number = BY_USE + CHUNK * 2
+const CHUNK_INTEGERS: number = BY_END + CHUNK * 2
 
 interface Chunk {
   readonly integers: Int32Array
   readonly doubles: Float64Array
-  readonly keys: (string | undefined)[]
-  readonly values: unknown[]
-  /** Which cache an entry belongs to, for what finds it from outside: the expiry. */
-  readonly owners: unknown[]
+  /** Key and value of each entry in turn. */
+  readonly pairs: unknown[]
   free: number
   used: number
 }
@@ -48,24 +52,43 @@ const chunks: (Chunk | undefined)[] = []
 /** No chunk below this one has room. */
 let lowestWithRoom = 0
 
+// bounded by: caches that hold entries
+const owners: unknown[] = []
+// bounded by: as owners
+const freeOwners: number[] = []
+
+/** A number for what owns entries; `freeOwner` gives it back. */
+export function takeOwner(owner: unknown): number {
+  const number = freeOwners.pop() ?? owners.length
+  owners[number] = owner
+  return number
+}
+
+export function freeOwner(number: number): void {
+  owners[number] = undefined
+  freeOwners.push(number)
+}
+
+export function ownerAt(slot: number): unknown {
+  return owners[getField(slot, OWNER)]
+}
+
 function makeChunk(): Chunk {
-  const buffer = new ArrayBuffer(CHUNK * WIDTH * 4)
+  const buffer = new ArrayBuffer(CHUNK_INTEGERS * 4)
   const integers = new Int32Array(buffer)
-  for (let line = 0; line < CHUNK; line++) integers[at(FREE_NEXT, line)] = line + 1
-  integers[at(FREE_NEXT, CHUNK - 1)] = NONE
+  for (let line = 0; line < CHUNK; line++) integers[line * WIDTH + FREE_NEXT] = line + 1
+  integers[(CHUNK - 1) * WIDTH + FREE_NEXT] = NONE
   return {
     integers,
     doubles: new Float64Array(buffer),
-    keys: Array.from<string | undefined>({ length: CHUNK }),
-    values: Array.from({ length: CHUNK }),
-    owners: Array.from({ length: CHUNK }),
+    pairs: Array.from({ length: CHUNK * 2 }),
     free: 0,
     used: 0,
   }
 }
 
 /** A slot for an entry. What its record holds is left over from before: the caller sets every field. */
-export function takeSlot(key: string, value: unknown, owner: unknown): number {
+export function takeSlot(key: string, value: unknown, owner: number): number {
   let index = lowestWithRoom
   let chunk = chunks[index]
   while (chunk !== undefined && chunk.free === NONE) chunk = chunks[++index]
@@ -75,11 +98,11 @@ export function takeSlot(key: string, value: unknown, owner: unknown): number {
   }
   lowestWithRoom = index
   const line = chunk.free
-  chunk.free = chunk.integers[at(FREE_NEXT, line)] as number
+  chunk.free = chunk.integers[line * WIDTH + FREE_NEXT] as number
   chunk.used++
-  chunk.keys[line] = key
-  chunk.values[line] = value
-  chunk.owners[line] = owner
+  chunk.pairs[line * 2] = key
+  chunk.pairs[line * 2 + 1] = value
+  chunk.integers[line * WIDTH + OWNER] = owner
   return (index << CHUNK_BITS) | line
 }
 
@@ -87,10 +110,9 @@ export function freeSlot(slot: number): void {
   const index = slot >> CHUNK_BITS
   const chunk = chunkOf(slot)
   const line = slot & LINE_MASK
-  chunk.keys[line] = undefined
-  chunk.values[line] = undefined
-  chunk.owners[line] = undefined
-  chunk.integers[at(FREE_NEXT, line)] = chunk.free
+  chunk.pairs[line * 2] = undefined
+  chunk.pairs[line * 2 + 1] = undefined
+  chunk.integers[line * WIDTH + FREE_NEXT] = chunk.free
   chunk.free = line
   chunk.used--
   if (index < lowestWithRoom) lowestWithRoom = index
@@ -103,37 +125,50 @@ function chunkOf(slot: number): Chunk {
 }
 
 /** Where a field of a slot stands in its chunk. */
-function at(field: number, slot: number): number {
-  return (field << CHUNK_BITS) | (slot & LINE_MASK)
+function at(slot: number, field: number): number {
+  return (slot & LINE_MASK) * WIDTH + field
 }
 
 export function getField(slot: number, field: number): number {
-  return chunkOf(slot).integers[at(field, slot)] as number
+  return chunkOf(slot).integers[at(slot, field)] as number
 }
 
 export function setField(slot: number, field: number, value: number): void {
-  chunkOf(slot).integers[at(field, slot)] = value
+  chunkOf(slot).integers[at(slot, field)] = value
+}
+
+/** What stands before a slot in a list: nearer to its beginning. */
+export function getBefore(slot: number, list: number): number {
+  return chunkOf(slot).integers[list + (slot & LINE_MASK) * 2] as number
+}
+
+export function setBefore(slot: number, list: number, before: number): void {
+  chunkOf(slot).integers[list + (slot & LINE_MASK) * 2] = before
+}
+
+export function getAfter(slot: number, list: number): number {
+  return chunkOf(slot).integers[list + (slot & LINE_MASK) * 2 + 1] as number
+}
+
+export function setAfter(slot: number, list: number, after: number): void {
+  chunkOf(slot).integers[list + (slot & LINE_MASK) * 2 + 1] = after
 }
 
 /** Epoch milliseconds; Infinity for never. */
 export function getExpiresAt(slot: number): number {
-  return chunkOf(slot).doubles[EXPIRES_AT + (slot & LINE_MASK)] as number
+  return chunkOf(slot).doubles[(slot & LINE_MASK) * DOUBLES + EXPIRES_AT] as number
 }
 
-export function setExpiresAt(slot: number, at: number): void {
-  chunkOf(slot).doubles[EXPIRES_AT + (slot & LINE_MASK)] = at
+export function setExpiresAt(slot: number, expiresAt: number): void {
+  chunkOf(slot).doubles[(slot & LINE_MASK) * DOUBLES + EXPIRES_AT] = expiresAt
 }
 
 export function keyAt(slot: number): string {
-  return chunkOf(slot).keys[slot & LINE_MASK] as string
+  return chunkOf(slot).pairs[(slot & LINE_MASK) * 2] as string
 }
 
 export function valueAt(slot: number): unknown {
-  return chunkOf(slot).values[slot & LINE_MASK]
-}
-
-export function ownerAt(slot: number): unknown {
-  return chunkOf(slot).owners[slot & LINE_MASK]
+  return chunkOf(slot).pairs[(slot & LINE_MASK) * 2 + 1]
 }
 
 /**
@@ -141,22 +176,34 @@ export function ownerAt(slot: number): unknown {
  * it after `newest`. Returns the new oldest when `slot` was the oldest of several, else NONE.
  */
 export function useSlot(slot: number, newest: number, second: number): number {
-  const line = slot & LINE_MASK
   const { integers } = chunkOf(slot)
-  integers[(LAST_USE << CHUNK_BITS) | line] = second
+  integers[at(slot, LAST_USE)] = second
   if (slot === newest) return NONE
-  const older = integers[(LRU_OLDER << CHUNK_BITS) | line] as number
-  const newer = integers[(LRU_NEWER << CHUNK_BITS) | line] as number
-  integers[(LRU_OLDER << CHUNK_BITS) | line] = newest
-  integers[(LRU_NEWER << CHUNK_BITS) | line] = NONE
-  setField(newer, LRU_OLDER, older)
-  setField(newest, LRU_NEWER, slot)
+  const links = BY_USE + (slot & LINE_MASK) * 2
+  const older = integers[links] as number
+  const newer = integers[links + 1] as number
+  integers[links] = newest
+  integers[links + 1] = NONE
+  setBefore(newer, BY_USE, older)
+  setAfter(newest, BY_USE, slot)
   if (older === NONE) return newer
-  setField(older, LRU_NEWER, newer)
+  setAfter(older, BY_USE, newer)
+  return NONE
+}
+
+/** The slot of a key among those that hang on `first` by HASH_NEXT, or NONE. */
+export function findAmong(first: number, key: string, hash: number): number {
+  let slot = first
+  while (slot !== NONE) {
+    const { integers, pairs } = chunkOf(slot)
+    const record = at(slot, 0)
+    if (integers[record + HASH] === hash && pairs[(slot & LINE_MASK) * 2] === key) return slot
+    slot = integers[record + HASH_NEXT] as number
+  }
   return NONE
 }
 
 /** Bytes the slab holds now: what the tests of "really frees memory" look at. */
 export function slabBytes(): number {
-  return chunks.reduce((sum, chunk) => sum + (chunk === undefined ? 0 : CHUNK * (WIDTH * 4 + 24)), 0)
+  return chunks.reduce((sum, chunk) => sum + (chunk === undefined ? 0 : CHUNK_INTEGERS * 4 + CHUNK * 16), 0)
 }

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import fc from 'fast-check'
 import { type BoundedCache, CacheBudget } from '../src/index.ts'
 
-const ENTRY = 104 + 16
+const ENTRY = 88 + 16
 
 interface Shadow {
   readonly owner: string

@@ -300,7 +300,7 @@ test('a contact costs no more than the memory plan says', async (t) => {
     tags: ['customer', 'vip'],
     fields: { city: 'Recife', contract: '2026-000123' },
   })
-  const bytes = estimateBytes(contact) + 104 + number.length + 16
+  const bytes = estimateBytes(contact) + 88 + number.length + 16
   assert(bytes <= contactsMemory()[0]!.bytesEach, `${bytes} bytes`)
   t.diagnostic(`${bytes} bytes`)
 })

@@ -170,7 +170,7 @@ export function sessionMemory(options: {
       maxCount: 10_000,
       bytesEach: 300,
       boundedBy: 'DEFAULT_CACHE_MAX_KEYS.LID_GLOBAL, 1 h',
-      source: 'a key of 60 characters, a LID and 104 B for the entry; it is outside of the cache budget',
+      source: 'a key of 60 characters, a LID and 88 B for the entry; it is outside of the cache budget',
     },
     cacheLine(
       'Signal keys',
