@@ -100,6 +100,8 @@ export interface GatewayOptions {
   readonly env?: Readonly<Record<string, string>>
   /** Options for Node itself; with any, a message channel to the process is opened too. */
   readonly nodeArgs?: readonly string[]
+  /** A program, with its first arguments, that becomes the gateway. */
+  readonly wrapper?: readonly string[]
 }
 
 export class GatewayProcess {
@@ -107,6 +109,7 @@ export class GatewayProcess {
   readonly url: string
   readonly #env: NodeJS.ProcessEnv
   readonly #nodeArgs: readonly string[]
+  readonly #wrapper: readonly string[]
   #child: ChildProcess | undefined
   output = ''
 
@@ -124,6 +127,7 @@ export class GatewayProcess {
       ...options.env,
     }
     this.#nodeArgs = options.nodeArgs ?? []
+    this.#wrapper = options.wrapper ?? []
     t.after(() => this.stop())
   }
 
@@ -147,7 +151,8 @@ export class GatewayProcess {
   /** Starts the process and waits until it is ready. */
   async start(): Promise<void> {
     const args = [...this.#nodeArgs, path.join(root, 'apps/gateway/bin/eclusa.js'), 'start']
-    const child = spawn(process.execPath, args, {
+    const [program = '', ...rest] = [...this.#wrapper, process.execPath, ...args]
+    const child = spawn(program, rest, {
       env: this.#env,
       stdio: this.#nodeArgs.length > 0 ? ['ignore', 'pipe', 'pipe', 'ipc'] : ['ignore', 'pipe', 'pipe'],
     })
