@@ -51,6 +51,9 @@ import { zoneOf } from './contact-zone.ts'
 import { Demo, wantsDemo } from './demo/demo.ts'
 import { LiveView } from './demo/live-view.ts'
 import { gatewayErrors } from './errors.ts'
+import { openFlows } from './flows.ts'
+import { parseAllowList } from './guarded-http/allow-list.ts'
+import { GuardedHttp } from './guarded-http/guarded-http.ts'
 import { EventStreams } from './events/event-streams.ts'
 import { EventTail } from './events/event-tail.ts'
 import { buildHttp, type HttpServer } from './http/server.ts'
@@ -185,7 +188,10 @@ export async function startApp(options: AppOptions): Promise<App> {
       ownerOf: (tenant) => caches.owner(tenant, cacheShareOf(tenant)),
       hashKey: await installSecret({ database, sealer, name: 'contact-hash' }),
       ports: {
-        merged: ({ tenant, from, to }) => conversations.traces.merged(tenant, from, to),
+        async merged({ tenant, from, to }) {
+          await conversations.traces.merged(tenant, from, to)
+          await flows.runs.merged({ tenant, from, to })
+        },
         async standingChanged(tenant, addresses) {
           for (const { id } of instances.all().filter((instance) => instance.tenant === tenant)) {
             for (const address of addresses) await dispatcher.standingChanged(id, address)
@@ -296,6 +302,22 @@ export async function startApp(options: AppOptions): Promise<App> {
 
     // In: what contacts write, through contacts and conversations, each message once.
     const conversations = new Conversations({ database, sealer, events, clock, log })
+    const allowed = parseAllowList(config.outgoingAllow)
+    if ('fault' in allowed) throw new Error(allowed.fault)
+    const outgoing = new GuardedHttp({ allow: allowed, clock })
+    const flows = openFlows({
+      database,
+      sealer,
+      events,
+      clock,
+      log,
+      ownership,
+      conversations,
+      directory,
+      outbox,
+      canonicalChat: (instance, chat) => sessions.canonicalChat(instance, chat),
+      http: outgoing,
+    })
     const inbox = new Inbox({
       journal,
       ports: {
@@ -303,9 +325,13 @@ export async function startApp(options: AppOptions): Promise<App> {
         care: people.care,
         conversations,
         flows: {
-          isWaiting: async () => false,
-          async hear(origin, { contact, conversation, message: { chat }, heard }) {
-            await people.autoReplies.hear(origin, { contact, chat, operator: conversation.operator, heard })
+          isWaiting: (origin, contact) => flows.runner.isWaiting(origin, contact),
+          async hear(origin, by) {
+            const { contact, conversation, heard, message } = by
+            await flows.runner.hear(origin, by)
+            const { operator } =
+              (await conversations.get(conversation.tenant, conversation.id)) ?? conversation
+            await people.autoReplies.hear(origin, { contact, chat: message.chat, operator, heard })
           },
         },
       },
@@ -322,6 +348,8 @@ export async function startApp(options: AppOptions): Promise<App> {
     stops.add('the queue', 5.2 * SECOND, () => queue.stop())
     await conversations.start()
     stops.add('conversations', 0.5 * SECOND, () => conversations.stop())
+    await flows.start()
+    stops.add('flows', 0.5 * SECOND, () => flows.stop())
     for (const { tenant, id } of known) inbox.instanceTaken(tenant, id)
     await inbox.start()
     stops.add('the inbox', 1.2 * SECOND, () => inbox.stop())
@@ -417,6 +445,8 @@ export async function startApp(options: AppOptions): Promise<App> {
         sessionEvents,
         outbox,
         queueEvents,
+        conversations,
+        flows,
         tail,
         clock,
         random,
@@ -477,6 +507,9 @@ export async function startApp(options: AppOptions): Promise<App> {
       canonicalChat: (instance, chat) => sessions.canonicalChat(instance, chat),
       journal,
       inbox,
+      conversations,
+      flows,
+      outgoing,
       streams,
       ready,
       memory: report,

@@ -1,4 +1,5 @@
 import { contactErrors } from '@eclusa/contacts'
+import { conversationErrors, flowErrors } from '@eclusa/flows'
 import { type ErrorKind, kernelErrors } from '@eclusa/kernel'
 import { careErrors, queueErrors } from '@eclusa/queue'
 import { sessionErrors } from '@eclusa/session'
@@ -12,6 +13,8 @@ const tables: readonly (readonly [title: string, kinds: readonly ErrorKind[]])[]
   ['Calls to other servers', Object.values<ErrorKind>(httpErrors)],
   ['Queue', Object.values<ErrorKind>({ ...queueErrors, ...careErrors })],
   ['Contacts', Object.values<ErrorKind>(contactErrors)],
+  ['Conversations', Object.values<ErrorKind>(conversationErrors)],
+  ['Flows', Object.values<ErrorKind>(flowErrors)],
   ['Session', Object.values<ErrorKind>(sessionErrors)],
   ['Storage', Object.values<ErrorKind>(storageErrors)],
   ['Kernel', Object.values<ErrorKind>(kernelErrors)],

@@ -1,7 +1,15 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { wantsDemo } from '../src/demo/demo.ts'
-import { demoContacts, demoInstances } from '../src/demo/script.ts'
+import { lintFlow } from '@eclusa/flows'
+import {
+  clinicFlow,
+  clinicOperators,
+  clinicSectors,
+  clinicVisits,
+  demoContacts,
+  demoInstances,
+} from '../src/demo/script.ts'
 
 const fresh = { demo: 'auto', production: false, ownServer: false } as const
 
@@ -26,4 +34,12 @@ test('in the script no two contacts of one instance say the same, so that a mess
     assert.equal(new Set(lines).size, lines.length)
   })
   assert.ok(demoContacts.every((contact) => demoInstances[contact.writesTo] !== undefined))
+})
+
+test('the clinic’s flow has no fault, and its operators and visits fit it', () => {
+  const sectors = new Set<string>(clinicSectors.map(({ id }) => id))
+  assert.deepEqual(lintFlow(clinicFlow, { sectors }), [])
+  assert.deepEqual(new Set<string>(clinicOperators.map(({ sector }) => sector)), sectors)
+  const said = clinicVisits.flatMap(({ says }) => says)
+  assert.equal(new Set(said).size, said.length)
 })

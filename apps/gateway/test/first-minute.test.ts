@@ -79,8 +79,25 @@ test('the first minute: numbers link themselves, contacts write, answers go out 
   }
   assert.deepEqual(
     listed.items.map(({ tenant, name, simulated, state }) => ({ tenant, name, simulated, state })),
-    ['Bakery', 'Bikes'].map((name) => ({ tenant: 'demo', name, simulated: true, state: 'online' })),
+    [
+      ...['Bakery', 'Bikes'].map((name) => ({ tenant: 'demo', name, simulated: true, state: 'online' })),
+      { tenant: 'demo-clinic', name: 'Clinic', simulated: true, state: 'online' },
+    ],
   )
+  await until(() => first.output().includes('the conversation is closed'), 'a visit to the clinic', 120_000)
+  assert.deepEqual(visitIn(first.output()), [
+    'Davi → Clinic  “Good afternoon”',
+    'Clinic  a conversation is opened',
+    'Clinic → Davi  “Hello from the clinic! What is it about?”',
+    'Davi → Clinic  “1”',
+    'Clinic  in line: Appointments',
+    'Clinic  assigned to Dora (Appointments)',
+    'Clinic → Davi  “Thursday at 10 is free. Eli tells you h…”',
+    'Clinic  handed on to Eli (Results)',
+    'Clinic → Davi  “Nothing to eat after 22, please.”',
+    'Davi → Clinic  “Perfect, thank you!”',
+    'Clinic  the conversation is closed',
+  ])
   const askedAt = performance.now()
   first.child.kill('SIGINT')
   assert.equal(await first.ended, 0)
@@ -93,6 +110,15 @@ test('the first minute: numbers link themselves, contacts write, answers go out 
   second.child.kill('SIGTERM')
   assert.equal(await second.ended, 0)
 })
+
+/** The lines about the clinic, without times and steps. */
+function visitIn(output: string): readonly string[] {
+  return output
+    .split('\n')
+    .filter((line) => line.includes('Clinic'))
+    .filter((line) => /^\d\d:\d\d:\d\d {2}/.test(line))
+    .map((line) => line.slice(10).replace(/ {2}accepted → .* s(?= {2}“)/, ''))
+}
 
 test('the simulator ends with a gateway that is killed', async (t) => {
   const { child, output, ended } = startDemo(t, folderOf(t))
@@ -163,7 +189,7 @@ test('starting a real number first ends the demo, hides it, and trusts WhatsApp�
   const [demoInstance] = await instancesOf()
 
   const { id } = await call('POST', '/v1/instances', { tenant: 'acme', name: 'Front desk' })
-  assert.equal((await instancesOf()).length, 3)
+  assert.equal((await instancesOf()).length, 4)
   await call('POST', `/v1/instances/${String(id)}/start`)
   assert.equal(trustsWhatsApp(), true)
   assert.equal(isAlive(simulator), false)
@@ -174,7 +200,7 @@ test('starting a real number first ends the demo, hides it, and trusts WhatsApp�
   const hidden = await instancesOf('?include=hidden')
   assert.deepEqual(
     hidden.filter(({ simulated }) => simulated === true).map(({ state }) => state),
-    ['stopped', 'stopped'],
+    ['stopped', 'stopped', 'stopped'],
   )
   const refused = await call('POST', `/v1/instances/${String(demoInstance?.['id'])}/start`)
   assert.equal(refused['code'], 'GATEWAY_SIMULATION_OVER')

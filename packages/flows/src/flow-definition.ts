@@ -16,7 +16,7 @@ export const flowLimits = {
 } as const
 
 /** How long a menu or a question waits when its step does not say. */
-const DEFAULT_WAIT_MINUTES = 60
+export const DEFAULT_WAIT_MINUTES = 60
 const DEFAULT_TRIES = 3
 
 /** What an answer may have to be; `readAnswer` says how each is read. */

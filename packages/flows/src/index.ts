@@ -40,7 +40,16 @@ export {
 } from './conversations.ts'
 export { chooseOperator } from './distribution.ts'
 export { conversationErrors, type Refusal } from './errors.ts'
-export { renderFlowSchema } from './flow-definition.ts'
+export { dryRun, type DryRunEntry, type DryRunLine, type DryRunReport } from './dry-run.ts'
+export { conversationsForFlows } from './flow-conversations.ts'
+export { type Finding, parseFlow, renderFlowSchema } from './flow-definition.ts'
+export { flowErrors } from './flow-errors.ts'
+export { lintFlow } from './flow-linter.ts'
+export { FlowLog } from './flow-log.ts'
+export type { FlowRun } from './flow-run.ts'
+export { FlowRunner, type FlowRunnerOptions } from './flow-runner.ts'
+export { FlowRunStore } from './flow-run-store.ts'
+export { type FlowEntry, Flows, type RunnableFlow } from './flow-store.ts'
 export { flowsMemory } from './memory.ts'
 export {
   MAX_CAPACITY,
@@ -51,6 +60,7 @@ export {
   type OperatorSector,
 } from './operator-store.ts'
 export type { Activity } from './statistics-store.ts'
+export { readTemplate, templateLanguages, templateNames } from './templates.ts'
 export { MAX_SECTORS, type Sector, type SectorLine, Sectors } from './sector-store.ts'
 
 export const flowMigrations: readonly Migration[] = loadMigrations(new URL('../migrations/', import.meta.url))

@@ -24,6 +24,14 @@ export function fill(
   })
 }
 
+/** `fill` in every text of a JSON value. */
+export function fillAll(value: unknown, named: Named): unknown {
+  if (typeof value === 'string') return fill(value, named)
+  if (Array.isArray(value)) return value.map((one: unknown) => fillAll(one, named))
+  if (typeof value !== 'object' || value === null) return value
+  return Object.fromEntries(Object.entries(value).map(([key, one]) => [key, fillAll(one, named)]))
+}
+
 function valueOf(name: string, { contactName, contactNumber, fields }: Named): string | null | undefined {
   if (name === 'contact.name') return contactName
   if (name === 'contact.number') return contactNumber

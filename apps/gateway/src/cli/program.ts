@@ -1,8 +1,10 @@
+import type { DryRunLine } from '@eclusa/flows'
 import { EclusaError, systemClock } from '@eclusa/kernel'
 import { Command, InvalidArgumentError } from 'commander'
 import { type Config, loadConfig } from '../config.ts'
 import { standardTerminal, Terminal } from '../terminal.ts'
 import { ApiClient, CliError } from './api-client.ts'
+import { flowLint, flowList, flowPublish, flowTemplate, flowTest } from './flow.ts'
 import { memory } from './memory.ts'
 import { pair } from './pair.ts'
 import { send } from './send.ts'
@@ -135,6 +137,8 @@ export function program(): Command {
     addSettings(root.command(kind).description(`${what}, of a tenant or an instance`), kind)
   }
 
+  addFlow(root.command('flow').description('write, judge, try and publish flows'))
+
   root
     .command('memory')
     .description('show how the memory ceiling is divided, and the worst case of everything that is held')
@@ -253,6 +257,78 @@ function assertNamesOne(instance: string | undefined, tenant: string | undefined
   }
 }
 
+function addFlow(flow: Command): void {
+  const json = 'answer with JSON, for scripts'
+  client(flow.command('list').description('the flows of a tenant'))
+    .option('--tenant <tenant>', 'whose', 'main')
+    .action((flags: ClientFlags & { readonly tenant: string }) =>
+      flowList({ ...askedBy(flags), tenant: flags.tenant }),
+    )
+  flow
+    .command('lint')
+    .description(
+      'what is wrong with a flow in a file; names of sectors and operators are judged when it is published',
+    )
+    .argument('<file>')
+    .option('--json', json)
+    .action((file: string, flags: ClientFlags) => flowLint({ file, json: flags.json === true }))
+  client(flow.command('publish').description('put a file as the next version of a flow, and let it serve'))
+    .argument('<file>')
+    .requiredOption('--name <name>', 'the flow')
+    .option('--tenant <tenant>', 'whose', 'main')
+    .action((file: string, flags: ClientFlags & { readonly tenant: string; readonly name: string }) =>
+      flowPublish({ ...askedBy(flags), file, name: flags.name, tenant: flags.tenant }),
+    )
+  // In the order in which they stand on the command line.
+  const lines: DryRunLine[] = []
+  flow
+    .command('test')
+    .description('try a flow in a file against a contact who says what you say; nothing is sent')
+    .argument('<file>')
+    .option('--say <words>', 'the contact says this; may be given many times', (say: string) =>
+      lines.push({ say }),
+    )
+    .option('--wait <minutes>', 'time passes', (text: string) => lines.push({ waitMinutes: minutesOf(text) }))
+    .option('--at <time>', 'when it begins, as 2026-11-28T09:00:00-03:00 (default: now)', instantOf)
+    .option('--contact <name>', 'what the contact is called')
+    .option('--tag <tag...>', 'tags of the contact')
+    .option('--lookup <file>', 'a file with the JSON that every lookup answers; without it lookups fail')
+    .option('--last-operator <name>', 'who answered the contact the day before')
+    .option('--owner <name>', 'whose customer the contact is')
+    .option('--json', json)
+    .addHelpText('after', '\nFor example:\n  eclusa flow test my-flow.json --say "hello" --say 2 --wait 90')
+    .action((file: string, flags: FlowTestFlags) =>
+      flowTest({
+        file,
+        lines,
+        json: flags.json === true,
+        startAt: flags.at ?? systemClock.now(),
+        tags: flags.tag ?? [],
+        ...(flags.contact === undefined ? {} : { contactName: flags.contact }),
+        ...(flags.lookup === undefined ? {} : { lookup: flags.lookup }),
+        ...(flags.lastOperator === undefined ? {} : { lastOperator: flags.lastOperator }),
+        ...(flags.owner === undefined ? {} : { owner: flags.owner }),
+      }),
+    )
+  flow
+    .command('template')
+    .description('a ready flow to begin with; without a name, their names')
+    .argument('[name]')
+    .option('--language <language>', 'en or pt-BR', 'en')
+    .action((name: string | undefined, flags: { readonly language: string }) =>
+      flowTemplate({ name: name ?? null, language: flags.language }),
+    )
+}
+
+interface FlowTestFlags extends ClientFlags {
+  readonly at?: number
+  readonly contact?: string
+  readonly tag?: readonly string[]
+  readonly lookup?: string
+  readonly lastOperator?: string
+  readonly owner?: string
+}
+
 function askedBy(flags: ClientFlags): QueueCommand {
   return { api: apiOf(flags), json: flags.json === true }
 }
@@ -293,4 +369,16 @@ function secondsOf(text: string): number {
   if (!(seconds >= 0 && seconds <= 3600))
     throw new InvalidArgumentError('It must be a number from 0 to 3600.')
   return seconds
+}
+
+function minutesOf(text: string): number {
+  const minutes = Number(text)
+  if (!(minutes >= 0 && minutes <= 100_000)) throw new InvalidArgumentError('It must be a number of minutes.')
+  return minutes
+}
+
+function instantOf(text: string): number {
+  const at = Date.parse(text)
+  if (Number.isNaN(at)) throw new InvalidArgumentError('It must be a time such as 2026-11-28T09:00:00-03:00.')
+  return at
 }

@@ -12,15 +12,27 @@ import {
   type TypedEmitter,
   withDeadline,
 } from '@eclusa/kernel'
+import type { Conversations } from '@eclusa/flows'
 import type { Outbox, QueueEvents } from '@eclusa/queue'
 import type { SessionEvents, SessionPool } from '@eclusa/session'
 import type { LoggedEvent } from '@eclusa/storage'
 import type { Config } from '../config.ts'
 import type { EventTail } from '../events/event-tail.ts'
+import type { GatewayFlows } from '../flows.ts'
 import type { Instance } from '../instances/instance-store.ts'
 import type { Instances } from '../instances/instances.ts'
 import type { LiveView } from './live-view.ts'
-import { DEMO_TENANT, type DemoContact, demoContacts, demoInstances } from './script.ts'
+import { Clinic } from './clinic.ts'
+import {
+  CLINIC_TENANT,
+  clinicNumber,
+  clinicVisits,
+  DEMO_TENANT,
+  type DemoContact,
+  demoContacts,
+  type DemoNumber,
+  demoInstances,
+} from './script.ts'
 import { SimulatorProcess } from './simulator-process.ts'
 
 export interface DemoOptions {
@@ -29,6 +41,8 @@ export interface DemoOptions {
   readonly sessionEvents: TypedEmitter<SessionEvents>
   readonly outbox: Outbox
   readonly queueEvents: TypedEmitter<QueueEvents>
+  readonly conversations: Conversations
+  readonly flows: GatewayFlows
   readonly tail: EventTail
   readonly view: LiveView
   readonly clock: Clock
@@ -76,8 +90,9 @@ export function wantsDemo(
 export class Demo {
   readonly #options: DemoOptions
   readonly #simulator: SimulatorProcess
-  // bounded by: the two of the script
+  // bounded by: the two of the script, and the clinic
   readonly #shops: readonly Instance[]
+  readonly #clinic: Clinic
   readonly #over = new AbortController()
   // bounded by: what `start` listens to
   #leave: (() => void)[] = []
@@ -87,9 +102,9 @@ export class Demo {
   // bounded by: the contacts of the script, each waits for one message
   readonly #awaitedEnds = new Map<MessageId, () => void>()
   // bounded by: MAX_GUESTS
-  readonly #guests = new Map<MessageId, { readonly contact: DemoContact; readonly shopNumber: string }>()
+  readonly #guests = new Map<MessageId, { readonly contact: DemoNumber; readonly shopNumber: string }>()
   // Contacts by chat, under their number and the id they write from. bounded by: twice the contacts of the script
-  readonly #byChat = new Map<ChatId, DemoContact>()
+  readonly #byChat = new Map<ChatId, DemoNumber>()
   // Texts of answers about to be accepted, by chat. bounded by: the contacts of the script
   readonly #answering = new Map<ChatId, string>()
 
@@ -97,7 +112,16 @@ export class Demo {
     this.#options = options
     this.#simulator = simulator
     this.#shops = shops
-    for (const contact of demoContacts) this.#byChat.set(chatOfNumber(contact.number), contact)
+    for (const contact of people) this.#byChat.set(chatOfNumber(contact.number), contact)
+    const clinic = shops.at(-1) as Instance
+    this.#clinic = new Clinic(clinic, {
+      ...options,
+      write: (visit, words, answer) => this.#write(visit, { shop: clinic, words, answer }),
+      answer: async (shop, chat, text) => {
+        this.#answering.set(chat, text)
+        await this.#answer(shop, chat, text)
+      },
+    })
   }
 
   /** Resolves when the simulator runs and the instances are on their way. @throws GATEWAY_SIMULATOR_FAILED */
@@ -108,6 +132,7 @@ export class Demo {
     const rootKey = await options.rootKeyOf(simulator.whatsappUrl)
     const demo = new Demo(options, simulator, shops)
     try {
+      await demo.#clinic.prepare()
       sessions.useServer({ url: simulator.whatsappUrl, rootKey })
       instances.simulatorStarted(() => demo.end())
       await demo.#run()
@@ -169,14 +194,23 @@ export class Demo {
       await tail.follow((event) => this.#onEvent(event)),
     ]
     void this.#simulator.ended.then(() => this.#onSimulatorEnded())
-    for (const { number, name } of demoInstances) await this.#simulator.addNumber(number, name)
-    for (const { number, name } of demoContacts) await this.#simulator.addContact(number, name)
+    for (const { number, name } of numbers) await this.#simulator.addNumber(number, name)
+    for (const { number, name } of people) await this.#simulator.addContact(number, name)
     for (const shop of this.#shops) await instances.connect(shop)
     demoContacts.forEach((contact, index) => {
       this.#talk(contact, index * BETWEEN_FIRST_WORDS_MS).catch((error: unknown) => {
         if (!this.#over.signal.aborted) log.warn({ err: error }, 'a contact of the demo fell silent')
       })
     })
+    this.#visits(this.#shops.at(-1) as Instance).catch((error: unknown) => {
+      if (!this.#over.signal.aborted) log.warn({ err: error }, 'the clinic of the demo fell silent')
+    })
+  }
+
+  /** The visits to the clinic, from when its number is online. */
+  async #visits(clinic: Instance): Promise<void> {
+    await this.#online(clinic.id)
+    await this.#clinic.run(this.#over.signal)
   }
 
   async #onSimulatorEnded(): Promise<void> {
@@ -190,7 +224,7 @@ export class Demo {
   async #onSession(change: SessionEvents['session.changed']): Promise<void> {
     const index = this.#shops.findIndex(({ id }) => id === change.instance)
     const shop = this.#shops[index]
-    const number = demoInstances[index]?.number
+    const number = numbers[index]?.number
     if (shop === undefined || number === undefined || this.#over.signal.aborted) return
     const { state, qr } = change.view
     if (state === 'qr' && qr !== null) await this.#simulator.scan(number, qr.text)
@@ -221,34 +255,54 @@ export class Demo {
 
   /** The contact writes, the company answers, the contact reads. */
   async #turn(contact: DemoContact, shop: Instance, words: string, answer: string): Promise<void> {
-    const { clock, outbox } = this.#options
-    const shopNumber = demoInstances[contact.writesTo]?.number ?? ''
+    const chat = await this.#write(contact, { shop, words, answer })
+    await this.#answer(shop, chat, answer)
+  }
+
+  /** Resolves with the contact's chat when the message is in the journal. `answer`: what will be said to it. */
+  async #write(
+    contact: DemoNumber,
+    {
+      shop,
+      words,
+      answer,
+    }: { readonly shop: Instance; readonly words: string; readonly answer: string | null },
+  ): Promise<ChatId> {
+    const shopNumber = numbers[this.#shops.indexOf(shop)]?.number ?? ''
     const awaited = `${shop.id} ${words}`
-    let answerId: MessageId | null = null
     try {
       const { promise: arrived, resolve: onArrived } = Promise.withResolvers<ChatId>()
-      this.#awaitedInbound.set(awaited, onArrived)
-      await this.#simulator.send(contact.number, shopNumber, words)
-      const chat = await withDeadline(clock, INBOUND_WITHIN_MS, 'a message of the demo', arrived)
-      this.#byChat.set(chat, contact)
-      this.#answering.set(chat, answer)
-      const { promise: ended, resolve: onEnded } = Promise.withResolvers<void>()
-      const accepted = await outbox.enqueue({
-        tenant: shop.tenant,
-        instance: shop.id,
-        chat,
-        content: { kind: 'text', text: answer },
+      this.#awaitedInbound.set(awaited, (chat) => {
+        this.#byChat.set(chat, contact)
+        // Before anything can answer.
+        if (answer !== null) this.#answering.set(chat, answer)
+        onArrived(chat)
       })
+      await this.#simulator.send(contact.number, shopNumber, words)
+      return await withDeadline(this.#options.clock, INBOUND_WITHIN_MS, 'a message of the demo', arrived)
+    } finally {
+      this.#awaitedInbound.delete(awaited)
+    }
+  }
+
+  /** Resolves when the contact has read it. */
+  async #answer(shop: Instance, chat: ChatId, text: string): Promise<void> {
+    const { clock, outbox } = this.#options
+    let answerId: MessageId | null = null
+    try {
+      const { promise: ended, resolve: onEnded } = Promise.withResolvers<void>()
+      const content = { kind: 'text', text } as const
+      const accepted = await outbox.enqueue({ tenant: shop.tenant, instance: shop.id, chat, content })
       answerId = accepted.id
       this.#awaitedEnds.set(accepted.id, onEnded)
       await withDeadline(clock, READ_WITHIN_MS, 'an answer of the demo', ended)
     } finally {
-      this.#awaitedInbound.delete(awaited)
       if (answerId !== null) this.#awaitedEnds.delete(answerId)
     }
   }
 
   #onEvent(event: LoggedEvent): void {
+    this.#clinic.onEvent(event)
     const shop = this.#shops.find(({ id }) => id === event.instance)
     if (shop === undefined || event.type !== 'inbound.received') return
     const { chat, text } = event.payload as { chat: ChatId; text: string | null }
@@ -257,7 +311,8 @@ export class Demo {
     // The turn that waited notes the contact's chat a moment later; the name is wanted now.
     const from =
       this.#byChat.get(chat) ??
-      demoContacts.find(({ dialogues }) => dialogues.flat().some(([words]) => words === text))
+      demoContacts.find(({ dialogues }) => dialogues.flat().some(([words]) => words === text)) ??
+      clinicVisits.find(({ says }) => says.some((words) => words === text))
     this.#options.view.inbound({
       at: event.at,
       from: from?.name ?? 'somebody',
@@ -282,8 +337,10 @@ export class Demo {
           to: contact?.name ?? 'a contact',
           text: answer,
         })
-        if (answer === null && contact !== undefined && this.#guests.size < MAX_GUESTS) {
-          const shopNumber = demoInstances[this.#shops.indexOf(shop)]?.number ?? ''
+        // The clinic's flow writes by itself: who reads that is no guest's contact.
+        const isGuests = answer === null && shop.tenant === DEMO_TENANT
+        if (isGuests && contact !== undefined && this.#guests.size < MAX_GUESTS) {
+          const shopNumber = numbers[this.#shops.indexOf(shop)]?.number ?? ''
           this.#guests.set(event.id, { contact, shopNumber })
         }
       }),
@@ -335,15 +392,18 @@ export class Demo {
   }
 }
 
-/** The demo's instances of an earlier start are used again, with all they hold. */
+/** All numbers of the demo's companies, the clinic's last; all people who write to them. */
+const numbers: readonly DemoNumber[] = [...demoInstances, clinicNumber]
+const people: readonly DemoNumber[] = [...demoContacts, ...clinicVisits]
+
+/** The demo's instances of an earlier start are used again, with all they hold; in the order of the numbers. */
 async function findOrCreateShops(instances: Instances): Promise<readonly Instance[]> {
   const known = instances.all().filter((instance) => instance.simulated)
   const shops: Instance[] = []
-  for (const { name } of demoInstances) {
+  for (const { name } of numbers) {
     const found = known.find((instance) => instance.name === name)
-    shops.push(
-      found ?? (await instances.create({ tenant: parseTenantId(DEMO_TENANT), name, simulated: true })),
-    )
+    const tenant = parseTenantId(name === clinicNumber.name ? CLINIC_TENANT : DEMO_TENANT)
+    shops.push(found ?? (await instances.create({ tenant, name, simulated: true })))
   }
   return shops
 }

@@ -42,6 +42,11 @@ export class LiveView {
     this.#terminal.print(`${clockOf(o.at)}  ${o.from} → ${o.to}  ${quoted(o.text)}`)
   }
 
+  /** Something else happened, in a few words of ours. */
+  note(o: { readonly at: number; readonly text: string }): void {
+    this.#terminal.print(`${clockOf(o.at)}  ${o.text}`)
+  }
+
   /** The gateway took a message; `text` is null when it is not known here. */
   accepted(o: {
     readonly id: MessageId

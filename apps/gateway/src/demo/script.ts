@@ -22,6 +22,63 @@ export const demoInstances: readonly DemoNumber[] = [
   { name: 'Bikes', number: '5511900000102' },
 ]
 
+/** A company with sectors, operators and a flow: a tenant of its own, since a flow serves all numbers of a tenant. */
+export const CLINIC_TENANT = 'demo-clinic'
+export const clinicNumber: DemoNumber = { name: 'Clinic', number: '5511900000103' }
+
+export const clinicSectors = [
+  { id: 'appointments', name: 'Appointments' },
+  { id: 'results', name: 'Results' },
+] as const
+
+export const clinicOperators = [
+  { name: 'Dora', sector: 'appointments' },
+  { name: 'Eli', sector: 'results' },
+] as const
+
+export const clinicFlow = {
+  format: 1,
+  starts: 'everybody',
+  start: 'menu',
+  steps: [
+    {
+      id: 'menu',
+      kind: 'menu',
+      text: 'Hello from the clinic! What is it about?',
+      options: [
+        { label: 'Appointments', words: ['appointment'], next: 'appointments' },
+        { label: 'Results', words: ['result', 'exam'], next: 'results' },
+      ],
+      fallback: 'person',
+    },
+    { id: 'appointments', kind: 'assign', to: { sector: 'appointments' } },
+    { id: 'results', kind: 'assign', to: { sector: 'results' } },
+    { id: 'person', kind: 'hand_over' },
+  ],
+} as const
+
+export interface ClinicVisit extends DemoNumber {
+  /** Their first words, what they choose, and their last. */
+  readonly says: readonly [string, string, string]
+  /** Of the first operator, and of the one they are handed on to. */
+  readonly answers: readonly [string, string]
+}
+
+export const clinicVisits: readonly ClinicVisit[] = [
+  {
+    name: 'Davi',
+    number: '5511900000204',
+    says: ['Good afternoon', '1', 'Perfect, thank you!'],
+    answers: ['Thursday at 10 is free. Eli tells you how to prepare.', 'Nothing to eat after 22, please.'],
+  },
+  {
+    name: 'Emma',
+    number: '5511900000205',
+    says: ['Hello', 'my exam results', 'Great, bye!'],
+    answers: ['They are here, and all is well. Dora finds you a date.', 'Monday at 9, see you then!'],
+  },
+]
+
 export const demoContacts: readonly DemoContact[] = [
   {
     name: 'Ana',

@@ -9,6 +9,7 @@ import {
   randomBase32,
 } from '@eclusa/kernel'
 import { type ChatContext, type Queue, queueErrors } from '@eclusa/queue'
+import type { Conversations } from '@eclusa/flows'
 import type { InboundJournal } from '@eclusa/session'
 import Fastify, {
   type FastifyBaseLogger,
@@ -19,6 +20,8 @@ import Fastify, {
 } from 'fastify'
 import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
 import { gatewayErrors } from '../errors.ts'
+import type { GatewayFlows } from '../flows.ts'
+import type { GuardedHttp } from '../guarded-http/guarded-http.ts'
 import type { EventStreams } from '../events/event-streams.ts'
 import type { Inbox } from '../inbox.ts'
 import type { Instances } from '../instances/instances.ts'
@@ -31,6 +34,7 @@ import { type HttpLimits, MAX_HEADER_BYTES } from './limits.ts'
 import { problemOf, toEclusaError } from './problem.ts'
 import { contactRoutes } from './routes/contacts.ts'
 import { eventRoutes } from './routes/events.ts'
+import { flowRoutes } from './routes/flows.ts'
 import { healthRoutes } from './routes/health.ts'
 import { inboundRoutes } from './routes/inbound.ts'
 import { instanceRoutes } from './routes/instances.ts'
@@ -53,6 +57,10 @@ export interface HttpPorts {
   readonly canonicalChat: (instance: InstanceId, chat: ChatId) => Promise<ChatId>
   readonly journal: InboundJournal
   readonly inbox: Inbox
+  readonly conversations: Conversations
+  readonly flows: GatewayFlows
+  /** Calls to servers that customers name. */
+  readonly outgoing: GuardedHttp
   readonly streams: EventStreams
   readonly ready: ReadyProbe
   readonly memory: () => MemoryReport
@@ -136,6 +144,7 @@ export async function buildHttp(ports: HttpPorts): Promise<HttpServer> {
       await v1.register(pacingRoutes, ports)
       await v1.register(limitRoutes, ports)
       await v1.register(contactRoutes, ports)
+      await v1.register(flowRoutes, ports)
       await v1.register(inboundRoutes, ports)
       await v1.register(eventRoutes, ports)
       await v1.register(memoryRoutes, ports)

@@ -1,0 +1,445 @@
+import {
+  conversationErrors,
+  dryRun,
+  type DryRunReport,
+  type Finding,
+  flowErrors,
+  type FlowEntry,
+  type FlowRun,
+  lintFlow,
+  parseConversationId,
+  parseFlow,
+  readTemplate,
+  type RunnableFlow,
+  templateLanguages,
+  templateNames,
+} from '@eclusa/flows'
+import { EclusaError, type TenantId } from '@eclusa/kernel'
+import { z } from 'zod'
+import { httpErrors } from '../../guarded-http/errors.ts'
+import { scopeOf } from '../auth.ts'
+import { instantInput, noBody, tenantOf, tenantParams } from '../inputs.ts'
+import { badField } from '../problem.ts'
+import type { HttpPorts, HttpServer } from '../server.ts'
+
+const MAX_LINES = 100
+const MAX_SHOWN = 5
+
+const flowParams = tenantParams.extend({
+  flow: z
+    .string()
+    .regex(/^[a-z0-9][a-z0-9_-]{0,39}$/, 'must be 1 to 40 lower-case letters, digits, "-" or "_"'),
+})
+const documentBody = z.record(
+  z.string(),
+  z.unknown(),
+  'must be a flow: an object with format, starts, start and steps',
+)
+const versionInput = z.coerce
+  .number('must be a whole number')
+  .int('must be a whole number')
+  .min(1, 'must be 1 or more')
+
+const finding = z.object({
+  level: z.enum(['error', 'warning']),
+  step: z.string().nullable(),
+  field: z.string(),
+  message: z.string(),
+})
+const findings = z.object({ findings: z.array(finding) })
+
+const entry = z.object({
+  name: z.string(),
+  /** Null: nothing of it serves anybody. */
+  publishedVersion: z.int().nullable(),
+  lastVersion: z.int(),
+  createdAt: z.iso.datetime(),
+  changedAt: z.iso.datetime(),
+})
+const document = entry.extend({ version: z.int(), definition: z.record(z.string(), z.unknown()) })
+const version = z.object({ version: z.int(), createdAt: z.iso.datetime() })
+
+const run = z.object({
+  id: z.string(),
+  instance: z.string(),
+  contact: z.string(),
+  conversation: z.string(),
+  flow: z.string(),
+  version: z.int(),
+  sector: z.string().nullable(),
+  step: z.string(),
+  state: z.enum(['active', 'waiting', 'ended']),
+  startedAt: z.iso.datetime(),
+  /** Until when it waits for the contact. */
+  dueAt: z.iso.datetime().nullable(),
+  endedAt: z.iso.datetime().nullable(),
+  outcome: z.string().nullable(),
+})
+
+const words = z.string('must be a text').max(4096, 'must have at most 4096 characters')
+const line = z.union(
+  [
+    z.strictObject({ say: words }),
+    z.strictObject({ waitMinutes: z.number().min(0, 'must not be negative').max(100_000, 'is too long') }),
+  ],
+  'must be {"say": …} or {"waitMinutes": …}',
+)
+const dryRunBody = z.strictObject({
+  /** The document itself, or one that was put, by its name. */
+  definition: documentBody.optional(),
+  flow: z.string().max(40).optional(),
+  version: versionInput.optional(),
+  lines: z.array(line, 'must be a list of lines').max(MAX_LINES, `must have at most ${MAX_LINES} lines`),
+  /** Default: now. */
+  startAt: instantInput.optional(),
+  contact: z
+    .strictObject({
+      name: z.string().max(256).nullable().optional(),
+      number: z
+        .string()
+        .regex(/^\d{5,15}$/, 'must be digits')
+        .nullable()
+        .optional(),
+      tags: z.array(z.string().max(40)).max(50).optional(),
+      fields: z.record(z.string().max(40), z.string().max(1000)).optional(),
+    })
+    .optional(),
+  /** What every lookup answers; without it, lookups fail. */
+  lookup: z.unknown().optional(),
+  lastOperator: z.string().max(40).optional(),
+  owner: z.string().max(40).optional(),
+})
+const dryRunAnswer = z.object({
+  entries: z.array(
+    z.object({ afterMs: z.number(), who: z.enum(['contact', 'flow', 'event']), text: z.string() }),
+  ),
+  waitsAt: z.string().nullable(),
+  outcome: z.string().nullable(),
+  sector: z.string().nullable(),
+  operator: z.string().nullable(),
+  state: z.enum(['open', 'assigned', 'closed']),
+  fields: z.record(z.string(), z.string()),
+  tags: z.array(z.string()),
+})
+
+/** Flows: written, judged, tried, published; and the ones that run. */
+export async function flowRoutes(http: HttpServer, ports: HttpPorts): Promise<void> {
+  const { flows, conversations, reads, outgoing, clock } = ports
+  const { definitions, runs, runner } = flows
+
+  http.get(
+    '/tenants/:tenant/flows',
+    { schema: { params: tenantParams, response: { 200: z.object({ items: z.array(entry) }) } } },
+    async (request) => {
+      const tenant = tenantOf(request)
+      return reads.run(async () => ({ items: (await definitions.list(tenant)).map(shownEntry) }))
+    },
+  )
+
+  /** A new version, which serves nobody before it is published. Its form must be right; what else is wrong is told. */
+  http.put(
+    '/tenants/:tenant/flows/:flow',
+    {
+      schema: {
+        params: flowParams,
+        body: documentBody,
+        response: { 201: findings.extend({ name: z.string(), version: z.int() }) },
+      },
+    },
+    async (request, reply) => {
+      const tenant = tenantOf(request)
+      const parsed = parseFlow(request.body)
+      if ('findings' in parsed) throw refused(parsed.findings)
+      const put = await definitions.put(tenant, request.params.flow, request.body)
+      const found = await lint(tenant, request.body)
+      return reply.code(201).send({ name: put.flow, version: put.version, findings: [...found] })
+    },
+  )
+
+  /** As it was put; without `version` the published one, or the last when none is. */
+  http.get(
+    '/tenants/:tenant/flows/:flow',
+    {
+      schema: {
+        params: flowParams,
+        querystring: z.strictObject({ version: versionInput.optional() }),
+        response: { 200: document },
+      },
+    },
+    async (request) => {
+      const tenant = tenantOf(request)
+      const found = await entryOf(tenant, request.params.flow)
+      const wanted = request.query.version ?? found.publishedVersion ?? found.lastVersion
+      const definition = await definitions.document(tenant, found.name, wanted)
+      if (definition === undefined) throw new EclusaError(flowErrors.UNKNOWN)
+      return { ...shownEntry(found), version: wanted, definition: { ...definition } }
+    },
+  )
+
+  /** Newest first; go on before the last `version`. */
+  http.get(
+    '/tenants/:tenant/flows/:flow/versions',
+    {
+      schema: {
+        params: flowParams,
+        querystring: z.strictObject({
+          before: versionInput.default(Number.MAX_SAFE_INTEGER),
+          limit: z.coerce.number().int().min(1, 'must be 1 to 500').max(500, 'must be 1 to 500').default(100),
+        }),
+        response: { 200: z.object({ items: z.array(version) }) },
+      },
+    },
+    async (request) => {
+      const tenant = tenantOf(request)
+      const { name } = await entryOf(tenant, request.params.flow)
+      const items = await reads.run(() => definitions.versions(tenant, name, pageOf(request.query)))
+      return { items: items.map((one) => ({ version: one.version, createdAt: iso(one.createdAt) })) }
+    },
+  )
+
+  /** From its answer on it serves whoever begins. Refused while anything is wrong with it. */
+  http.post(
+    '/tenants/:tenant/flows/:flow/publish',
+    {
+      schema: {
+        params: flowParams,
+        body: z.strictObject({ version: versionInput.optional() }).nullish(),
+        response: { 200: entry },
+      },
+    },
+    async (request) => {
+      const tenant = tenantOf(request)
+      const { name, lastVersion } = await entryOf(tenant, request.params.flow)
+      const wanted = request.body?.version ?? lastVersion
+      const stored = await definitions.document(tenant, name, wanted)
+      if (stored === undefined) throw new EclusaError(flowErrors.UNKNOWN)
+      const errors = (await lint(tenant, stored)).filter(({ level }) => level === 'error')
+      if (errors.length > 0) throw refused(errors)
+      return shownEntry(await definitions.publish(tenant, name, wanted))
+    },
+  )
+
+  /** Nobody begins it any more; what runs goes on. */
+  http.delete(
+    '/tenants/:tenant/flows/:flow/publish',
+    { schema: { params: flowParams, body: noBody, response: { 200: entry } } },
+    async (request) => shownEntry(await definitions.publish(tenantOf(request), request.params.flow, null)),
+  )
+
+  /** What is wrong with a document, whatever its form. */
+  http.post(
+    '/tenants/:tenant/flows/lint',
+    { schema: { params: tenantParams, body: documentBody, response: { 200: findings } } },
+    async (request) => ({ findings: [...(await lint(tenantOf(request), request.body))] }),
+  )
+
+  /** The document, or one that was put, against a contact who says these lines; nothing is sent, or kept. */
+  http.post(
+    '/tenants/:tenant/flows/dry-run',
+    { schema: { params: tenantParams, body: dryRunBody, response: { 200: dryRunAnswer } } },
+    async (request) => {
+      const tenant = tenantOf(request)
+      const { definition, flow, version, startAt, contact = {}, lines, ...rest } = request.body
+      if ((definition === undefined) === (flow === undefined)) {
+        throw badField('definition', 'must be given, or flow, and not both')
+      }
+      const document = definition ?? (await documentOf(tenant, flow ?? '', version))
+      const parsed = parseFlow(document)
+      if ('findings' in parsed) throw refused(parsed.findings)
+      const made = await reads.run(() =>
+        dryRun({
+          definition: parsed.flow,
+          lines,
+          startAt: startAt ?? clock.now(),
+          contact: given(contact),
+          ...given(rest),
+        }),
+      )
+      return shownReport(made)
+    },
+  )
+
+  /** Runs of a contact, the live one first, then the newest; ended ones are kept for seven days. */
+  http.get(
+    '/tenants/:tenant/contacts/:contact/flow-runs',
+    {
+      schema: {
+        params: tenantParams.extend({
+          contact: z.string().regex(/^con_[0-9a-z]{20}$/, 'must be the id of a contact'),
+        }),
+        response: { 200: z.object({ items: z.array(run) }) },
+      },
+    },
+    async (request) => {
+      const tenant = tenantOf(request)
+      const contact = request.params.contact as FlowRun['contact']
+      return { items: (await reads.run(() => runs.listOf(tenant, contact, 100))).map(shownRun) }
+    },
+  )
+
+  /** Starts a flow that starts by hand, such as a satisfaction survey; the conversation stays with who has it. */
+  http.post(
+    '/tenants/:tenant/conversations/:conversation/flow',
+    {
+      schema: {
+        params: tenantParams.extend({ conversation: z.string() }),
+        body: z.strictObject({ flow: z.string('must be the name of a flow').max(40) }),
+        response: { 201: run },
+      },
+    },
+    async (request, reply) => {
+      const tenant = tenantOf(request)
+      const conversation = await conversations.get(tenant, conversationIdOf(request.params.conversation))
+      if (conversation === undefined) throw new EclusaError(conversationErrors.NOT_FOUND)
+      const { name, publishedVersion } = await entryOf(tenant, request.body.flow)
+      if (publishedVersion === null) throw new EclusaError(flowErrors.NOT_BY_HAND)
+      const flow: RunnableFlow = await definitions.version(tenant, name, publishedVersion)
+      const started = await runner.startByHand(conversation, flow)
+      return reply.code(201).send(shownRun(started))
+    },
+  )
+
+  /** Flows that walk just now, of all that the key may see; those that wait for a contact are no part of it. */
+  http.get(
+    '/flows/active',
+    {
+      schema: {
+        response: {
+          200: z.object({
+            total: z.int(),
+            oldestMs: z.number(),
+            flows: z.array(
+              z.object({ tenant: z.string(), sector: z.string(), count: z.int(), oldestMs: z.number() }),
+            ),
+          }),
+        },
+      },
+    },
+    async (request) => {
+      const scope = scopeOf(request)
+      const seen = runner
+        .getActiveFlowsStats()
+        .flows.filter(({ tenant }) => scope === '*' || tenant === scope)
+      return {
+        total: seen.reduce((sum, { count }) => sum + count, 0),
+        oldestMs: Math.max(0, ...seen.map(({ oldestMs }) => oldestMs)),
+        flows: seen,
+      }
+    },
+  )
+
+  http.get(
+    '/flow-templates',
+    {
+      schema: {
+        response: { 200: z.object({ names: z.array(z.string()), languages: z.array(z.string()) }) },
+      },
+    },
+    async () => ({ names: [...templateNames()], languages: [...templateLanguages()] }),
+  )
+
+  /** A ready flow, to be adapted and put. */
+  http.get(
+    '/flow-templates/:name',
+    {
+      schema: {
+        params: z.object({ name: z.string() }),
+        querystring: z.strictObject({ language: z.string().default('en') }),
+        response: { 200: z.record(z.string(), z.unknown()) },
+      },
+    },
+    async (request) => {
+      const template = readTemplate(request.params.name, request.query.language)
+      if (template === undefined) throw new EclusaError(flowErrors.UNKNOWN)
+      return { ...template }
+    },
+  )
+
+  async function lint(tenant: TenantId, document: object): Promise<readonly Finding[]> {
+    const [sectors, operators] = await Promise.all([
+      conversations.sectors.list(tenant),
+      conversations.operators.list(tenant),
+    ])
+    return lintFlow(document, {
+      sectors: new Set<string>(sectors.map(({ id }) => id)),
+      operators: new Set<string>(operators.map(({ id }) => id)),
+      refusalOfUrl(url) {
+        try {
+          outgoing.check(url)
+          return null
+        } catch (error) {
+          if (error instanceof EclusaError && error.code === httpErrors.ADDRESS_REFUSED.code) {
+            return String(error.details['reason'])
+          }
+          throw error
+        }
+      },
+    })
+  }
+
+  async function entryOf(tenant: TenantId, name: string): Promise<FlowEntry> {
+    const found = await definitions.entry(tenant, name)
+    if (found === undefined) throw new EclusaError(flowErrors.UNKNOWN)
+    return found
+  }
+
+  async function documentOf(tenant: TenantId, name: string, version: number | undefined): Promise<object> {
+    const { lastVersion } = await entryOf(tenant, name)
+    const found = await definitions.document(tenant, name, version ?? lastVersion)
+    if (found === undefined) throw new EclusaError(flowErrors.UNKNOWN)
+    return found
+  }
+}
+
+function refused(found: readonly Finding[]): EclusaError {
+  const shown = found.slice(0, MAX_SHOWN).map(({ message }) => message)
+  const rest = found.length > MAX_SHOWN ? `; and ${found.length - MAX_SHOWN} more` : ''
+  return new EclusaError(flowErrors.REFUSED, {
+    message: `${shown.join('; ')}${rest}`,
+    details: { field: found[0]?.field ?? null, findings: found },
+  })
+}
+
+function conversationIdOf(text: string): ReturnType<typeof parseConversationId> {
+  try {
+    return parseConversationId(text)
+  } catch (cause) {
+    throw new EclusaError(conversationErrors.NOT_FOUND, { cause })
+  }
+}
+
+function shownEntry({ createdAt, changedAt, ...rest }: FlowEntry): z.input<typeof entry> {
+  return { ...rest, createdAt: iso(createdAt), changedAt: iso(changedAt) }
+}
+
+function shownRun(one: FlowRun): z.input<typeof run> {
+  const { startedAt, dueAt, endedAt } = one
+  return {
+    ...one,
+    startedAt: iso(startedAt),
+    dueAt: dueAt === null ? null : iso(dueAt),
+    endedAt: endedAt === null ? null : iso(endedAt),
+  }
+}
+
+function shownReport(report: DryRunReport): z.input<typeof dryRunAnswer> {
+  return { ...report, entries: [...report.entries], fields: { ...report.fields }, tags: [...report.tags] }
+}
+
+function pageOf(query: { readonly before: number; readonly limit: number }): {
+  before: number
+  limit: number
+} {
+  return { before: Math.min(query.before, 2_147_483_647), limit: query.limit }
+}
+
+function iso(at: number): string {
+  return new Date(at).toISOString()
+}
+
+/** Without the fields that were left out. */
+function given<T extends object>(value: T): { [Key in keyof T]: Exclude<T[Key], undefined> } {
+  return Object.fromEntries(Object.entries(value).filter(([, one]) => one !== undefined)) as {
+    [Key in keyof T]: Exclude<T[Key], undefined>
+  }
+}

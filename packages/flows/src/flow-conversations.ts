@@ -1,0 +1,33 @@
+import type { Conversations } from './conversations.ts'
+import type { FlowConversations } from './flow-ports.ts'
+
+/** Conversations whose last operator still counts are among the contact's last so many. */
+const LOOK_BACK = 10
+
+/** Conversations as flows see them. */
+export function conversationsForFlows(conversations: Conversations): FlowConversations {
+  const { plan, operators } = conversations
+  return {
+    get: ({ tenant, id }) => conversations.get(tenant, id),
+    waitInLine: (ref, { sector, rule, seed }) => plan.waitInLine(ref, { by: 'flow', sector, rule, seed }),
+    assign: (ref, operator) => plan.assign(ref, { by: 'flow', operator }),
+    close: (ref, reason) => plan.close(ref, { by: 'flow', reason }),
+    async lastOperatorOf({ tenant, contact, id }) {
+      const page = { before: Number.MAX_SAFE_INTEGER, limit: LOOK_BACK }
+      const { items } = await conversations.list(tenant, { contact }, page)
+      const last = items.find((one) => one.id !== id && one.lastOperator !== null)
+      if (last === undefined || last.lastOperator === null) return undefined
+      return { operator: last.lastOperator, at: last.closedAt ?? last.assignedAt ?? last.openedAt }
+    },
+    async ownerOf({ tenant, contact }) {
+      return (await conversations.ownerOf(tenant, contact)) ?? undefined
+    },
+    async admins(tenant) {
+      const all = await operators.list(tenant)
+      return all.filter(({ isAdmin }) => isAdmin).map(({ id }) => id)
+    },
+    async isAnyoneFree(tenant, sector) {
+      return (await operators.free(tenant, sector)).length > 0
+    },
+  }
+}
