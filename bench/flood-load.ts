@@ -1,5 +1,6 @@
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
+import NodeCache from '@cacheable/node-cache'
 import { BoundedCache, CacheBudget } from '@eclusa/bounded-cache'
 import { seededRandom } from '@eclusa/kernel'
 import { LRUCache } from 'lru-cache'
@@ -10,7 +11,7 @@ import { LRUCache } from 'lru-cache'
  * have as JSON, each a copy of its own.
  */
 
-export type FloodMode = 'budget' | 'split' | 'caps' | 'caps-objects'
+export type FloodMode = 'budget' | 'split' | 'node-cache' | 'caps' | 'caps-objects'
 
 export interface FloodOrder {
   readonly mode: FloodMode
@@ -18,6 +19,15 @@ export interface FloodOrder {
   readonly tenants: number
   readonly budgetBytes: number
 }
+
+/** How it goes, every 65,536 sets: told at once, so that what ends before its result has left a trace. */
+export interface FloodSample {
+  readonly sets: number
+  readonly rssMb: number
+  readonly accountedMb: number
+}
+
+export type FloodMessage = { readonly sample: FloodSample } | { readonly result: FloodResult }
 
 export interface FloodResult {
   readonly sets: number
@@ -35,8 +45,8 @@ export interface FloodResult {
   readonly peakRssMb: number
   readonly rssMb: number
   readonly fullCollectionMs: number
-  /** As it went, every 65,536 sets. */
-  readonly curve: readonly { readonly sets: number; readonly rssMb: number; readonly accountedMb: number }[]
+  /** Sets that threw, because the library does so when it is full. */
+  readonly thrown: number
 }
 
 const mb = (bytes: number): number => Math.round(bytes / 2 ** 20)
@@ -65,11 +75,15 @@ interface FloodCache {
 }
 
 process.once('message', (order: FloodOrder) => {
-  const result = flood(order)
-  process.send?.(result, () => process.exit(0))
+  const result = flood(order, (sample) => tell({ sample }))
+  process.send?.({ result } satisfies FloodMessage, () => process.exit(0))
 })
 
-function flood(order: FloodOrder): FloodResult {
+function tell(message: FloodMessage): void {
+  process.send?.(message)
+}
+
+function flood(order: FloodOrder, note: (sample: FloodSample) => void): FloodResult {
   const random = seededRandom(7)
   const budget = order.mode === 'budget' ? new CacheBudget({ maxBytes: order.budgetBytes }) : null
   const caches = Array.from({ length: order.tenants }, (_, tenant) => makeCaches(order, budget, tenant))
@@ -86,7 +100,7 @@ function flood(order: FloodOrder): FloodResult {
   const result = { samples: 0, above: 0, breaches: 0 }
   let peakAccounted = 0
   let peakRss = 0
-  const curve: FloodResult['curve'][number][] = []
+  let thrown = 0
   const startedAt = performance.now()
 
   for (let step = 0; step < order.sets; step++) {
@@ -99,7 +113,12 @@ function flood(order: FloodOrder): FloodResult {
     const cache = caches[tenant]?.[kind] as FloodCache
     steps[tenant] = (steps[tenant] ?? 0) + 1
     if (cache.get(key) !== undefined) hits[tenant] = (hits[tenant] ?? 0) + 1
-    cache.set(key, makeValue(sizes[kind]?.[(rank * 31 + tenant) & 4_095] ?? 1, order.mode))
+    const value = makeValue(sizes[kind]?.[(rank * 31 + tenant) & 4_095] ?? 1, order.mode)
+    try {
+      cache.set(key, value)
+    } catch {
+      thrown++
+    }
     if (step % 2_048 === 0) {
       result.samples++
       if (budget !== null) {
@@ -110,7 +129,7 @@ function flood(order: FloodOrder): FloodResult {
       if (step % 65_536 === 0) {
         const rss = process.memoryUsage.rss()
         peakRss = Math.max(peakRss, rss)
-        curve.push({ sets: step, rssMb: mb(rss), accountedMb: mb(budget?.usedBytes ?? 0) })
+        note({ sets: step, rssMb: mb(rss), accountedMb: mb(budget?.usedBytes ?? 0) })
       }
     }
   }
@@ -139,7 +158,7 @@ function flood(order: FloodOrder): FloodResult {
     peakRssMb: mb(Math.max(peakRss, process.resourceUsage().maxRSS * 1_024)),
     rssMb: mb(rss),
     fullCollectionMs: Math.round(fullCollectionMs),
-    curve,
+    thrown,
   }
 }
 
@@ -152,11 +171,24 @@ function makeCaches(order: FloodOrder, budget: CacheBudget | null, tenant: numbe
   return KINDS.map(({ name, cap, ttlMs }, kind): FloodCache => {
     const options = { name, maxEntries: cap, ttlMs }
     if (order.mode === 'caps-objects') return new LRUCache<string, object>({ max: cap, ttl: ttlMs })
+    if (order.mode === 'node-cache') return nodeCache(cap, ttlMs)
     if (budget !== null) return budget.owner(`tenant-${tenant}`).cache<unknown>(options)
     if (order.mode === 'caps') return new BoundedCache<unknown>(options)
     const share = (order.budgetBytes / order.tenants) * ((weights[kind] ?? 0) / all)
     return new BoundedCache<unknown>({ ...options, maxBytes: Math.round(share) })
   })
+}
+
+/** The library that document 2 names, as it says: `maxKeys`, values not copied. */
+function nodeCache(maxKeys: number, ttlMs: number): FloodCache {
+  const cache = new NodeCache<unknown>({ maxKeys, stdTTL: ttlMs / 1_000, useClones: false, checkperiod: 0 })
+  return {
+    get: (key) => cache.get(key),
+    set: (key, value) => cache.set(key, value),
+    get size() {
+      return cache.getStats().keys
+    },
+  }
 }
 
 function floorBreaches(budget: CacheBudget, tenants: number, filled: Set<number>): number {

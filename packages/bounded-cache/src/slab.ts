@@ -81,7 +81,7 @@ function makeChunk(): Chunk {
   return {
     integers,
     doubles: new Float64Array(buffer),
-    pairs: Array.from({ length: CHUNK * 2 }),
+    pairs: Array<unknown>(CHUNK * 2).fill(undefined),
     free: 0,
     used: 0,
   }
