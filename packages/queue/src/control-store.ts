@@ -199,7 +199,6 @@ export class ControlStore {
             mustChange: 1,
           },
           { sql: `delete from "OutboundTombstone" where seq = ? and state = 'FAILED'`, params: [seq] },
-          { sql: 'delete from "SentMessage" where seq = ?', params: [seq] },
           this.#eventLog.append({ tenant, instance, type: event.name, payload }),
         ],
         chatOf(event.event),

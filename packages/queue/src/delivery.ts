@@ -11,14 +11,23 @@ import {
 import type { TypedEmitter } from '@eclusa/kernel'
 import type { CareOptions, HoldReason } from './care.ts'
 import type { CareGate } from './care-gate.ts'
+import { contentBytes, type ContentStore } from './content-store.ts'
 import type { QueueCounts } from './counts.ts'
 import type { DueHeap } from './due-heap.ts'
 import { queueErrors } from './errors.ts'
 import type { Holds } from './holds.ts'
-import type { Chat, Lane, Line, Next } from './line.ts'
+import { type Chat, type Lane, type Line, type Next, NO_PRIORITY, pacingSignal } from './line.ts'
 import { LiveMessage, type LiveMessages } from './live-messages.ts'
-import type { MessageSender, OutboundFailure, OutboundMessage, Purpose, QueueEvents } from './message.ts'
-import type { Claimed, Head, OutboundStore } from './outbound-store.ts'
+import type {
+  MessageSender,
+  OutboundContent,
+  OutboundFailure,
+  OutboundIdentity,
+  OutboundMessage,
+  Purpose,
+  QueueEvents,
+} from './message.ts'
+import type { Claimed, Finish, Head, OutboundStore } from './outbound-store.ts'
 import type { Pacer } from './pacer.ts'
 import { pauseBetween, type PacingOptions } from './pacing.ts'
 import { failedEvent, sentEvents } from './receipts.ts'
@@ -40,6 +49,9 @@ interface Mode {
   readonly sendNow: boolean
 }
 
+/** After a message: what the chat does, or the lane goes on with the next, which is claimed. */
+type AfterMessage = Next | { readonly kind: 'claimed'; readonly claimed: Claimed }
+
 /** A message as it was before this try. */
 interface Before {
   readonly attempts: number
@@ -58,10 +70,15 @@ export interface DeliveryHost {
   /** A claim's place is free again. */
   claimEnded(): void
   isStopping(): boolean
+  /** The lane may take its chat's next without a turn. */
+  mayGoOn(lane: Lane): boolean
 }
 
 export interface DeliveryOptions {
   readonly store: OutboundStore
+  readonly contents: ContentStore
+  /** Contents on their way from disk at once. */
+  readonly limits: { readonly maxClaims: number }
   readonly counts: QueueCounts
   readonly live: LiveMessages
   readonly holds: Holds
@@ -85,6 +102,7 @@ export interface DeliveryOptions {
 export class Delivery {
   readonly #options: DeliveryOptions
   readonly #store: OutboundStore
+  readonly #contents: ContentStore
   readonly #live: LiveMessages
   readonly #holds: Holds
   readonly #care: CareGate
@@ -95,10 +113,14 @@ export class Delivery {
   readonly #host: DeliveryHost
   #claimCount = 0
   #contentBytes = 0
+  #readCount = 0
+  // Lanes whose content is read in its turn. bounded by: maxLanes
+  readonly #readers: (() => void)[] = []
 
   constructor(options: DeliveryOptions) {
     this.#options = options
     this.#store = options.store
+    this.#contents = options.contents
     this.#live = options.live
     this.#holds = options.holds
     this.#care = options.care
@@ -114,49 +136,90 @@ export class Delivery {
     return this.#claimCount
   }
 
-  /** Sealed content of the messages in lanes. */
+  /** Content of the messages in lanes. */
   get contentBytes(): number {
     return this.#contentBytes
   }
 
-  /** Takes the chat's head as far as it goes; throws only when the database does. */
+  /** Takes the chat's head as far as it goes, and what follows at once; throws only when the database does. */
   async deliver(lane: Lane): Promise<Next> {
     const { chat } = lane
-    if (chat.unfinished !== null) {
-      const { live, sentAt } = chat.unfinished
-      return this.#end(chat, live, sentAt)
-    }
     const { instance, tenant } = chat.line
-    if (chat.id.endsWith('@lid')) {
-      // The number behind it may have become known since these were accepted, also while nobody listened.
-      const to = await this.#options.canonical(instance, chat.id)
-      if (to !== chat.id) {
-        this.#host.joinChats(instance, chat.id)
-        return { kind: 'wait', until: this.#clock.now() + SECOND, for: null }
-      }
-    }
-    const freeAt = this.#care.contactFreeAt(tenant, instance, chat.id)
-    if (freeAt > this.#clock.now()) return { kind: 'wait', until: freeAt, for: null }
     const pacing = this.#options.pacingOf(tenant, instance)
-    // With nothing to wait for in between, the claim is also the beginning of the send: one write less.
     const sendNow = !pacing.enabled && !this.#options.careOf(tenant, instance).enabled
-    const claimed = await this.#claim(chat, sendNow)
-    if (claimed === undefined) {
-      const head = await this.#store.head(instance, chat.id)
-      return head === undefined ? { kind: 'empty' } : this.#nextOf(head, 0)
+    const how: Mode = { pacing, sendNow }
+    let claimed: Claimed
+    if (chat.unfinished === null) {
+      if (chat.id.endsWith('@lid')) {
+        // The number behind it may have become known since these were accepted, also while nobody listened.
+        const to = await this.#options.canonical(instance, chat.id)
+        if (to !== chat.id) {
+          this.#host.joinChats(instance, chat.id)
+          return { kind: 'wait', until: this.#clock.now() + SECOND, for: null }
+        }
+      }
+      const freeAt = this.#care.contactFreeAt(tenant, instance, chat.id)
+      if (freeAt > this.#clock.now()) return { kind: 'wait', until: freeAt, for: null }
+      const first = await this.#claim(chat, sendNow)
+      if (first === undefined) return this.#whatFollows(chat, 0)
+      claimed = first
+    } else {
+      const { live, sentAt } = chat.unfinished
+      const next = await this.#end(lane, live, sentAt, how)
+      if (next.kind !== 'claimed') return next
+      claimed = next.claimed
     }
-    this.#contentBytes += claimed.contentBytes
-    try {
-      return await this.#walk(lane, claimed, { pacing, sendNow })
-    } finally {
-      this.#contentBytes -= claimed.contentBytes
+    for (;;) {
+      const next = await this.#carry(lane, claimed, how)
+      if (next.kind !== 'claimed') return next
+      claimed = next.claimed
+      lane.stage = 'claiming'
+      lane.heard = 'no'
     }
   }
 
-  async #claim(chat: Chat, sendNow: boolean): Promise<Claimed | undefined> {
-    this.#claimCount++
+  /** A claimed message with what it says, which is counted as long as it is carried. */
+  async #carry(lane: Lane, claimed: Claimed, how: Mode): Promise<AfterMessage> {
+    const { identity } = claimed
+    const content = this.#contents.take(identity.seq) ?? (await this.#readContent(claimed))
+    const bytes = content === null ? 0 : contentBytes(content)
+    this.#contentBytes += bytes
     try {
-      return await this.#store.claim(chat.line.instance, chat.id, sendNow)
+      return await this.#walk(lane, claimed, content, how)
+    } finally {
+      this.#contentBytes -= bytes
+    }
+  }
+
+  /** A few at a time: a text may be long, and lanes are many. */
+  async #readContent({ identity }: Claimed): Promise<OutboundContent | null> {
+    while (this.#readCount >= this.#options.limits.maxClaims) {
+      await new Promise<void>((resolve) => this.#readers.push(resolve))
+    }
+    this.#readCount++
+    try {
+      return await this.#contents.read(identity)
+    } finally {
+      this.#readCount--
+      this.#readers.shift()?.()
+    }
+  }
+
+  /** The chat's head is not due, or it has none. */
+  async #whatFollows(chat: Chat, pauseMs: number): Promise<Next> {
+    const head = await this.#store.head(chat.line.instance, chat.id)
+    return head === undefined ? { kind: 'empty' } : this.#nextOf(head, pauseMs)
+  }
+
+  async #claim(chat: Chat, sendNow: boolean): Promise<Claimed | undefined> {
+    const { instance, tenant } = chat.line
+    this.#claimCount++
+    const inDoubt = chat.claimInDoubt
+    chat.claimInDoubt = true
+    try {
+      const claimed = await this.#store.claim({ tenant, instance, chat: chat.id }, { sendNow, inDoubt })
+      chat.claimInDoubt = false
+      return claimed
     } finally {
       this.#claimCount--
       // A claim's place may be all that others waited for.
@@ -164,21 +227,28 @@ export class Delivery {
     }
   }
 
-  async #walk(lane: Lane, claimed: Claimed, how: Mode): Promise<Next> {
-    const { identity, content } = claimed
+  async #walk(
+    lane: Lane,
+    claimed: Claimed,
+    content: OutboundContent | null,
+    how: Mode,
+  ): Promise<AfterMessage> {
+    const { identity } = claimed
     const live = this.#liveOf(claimed)
     lane.live = live
     lane.priority = claimed.priority
     const received = live.receivedAt
     // WhatsApp had it before the last crash or time-out: not sent again.
-    if (received !== null) return this.#end(lane.chat, live, received)
+    if (received !== null) return this.#end(lane, live, received, how)
     const expiresAt = claimed.expiresAt ?? identity.acceptedAt + this.#options.expireAfterMs
-    if (expiresAt <= this.#clock.now()) return this.#fail(lane.chat, live, queueErrors.MESSAGE_EXPIRED)
+    if (expiresAt <= this.#clock.now()) return this.#fail(lane, live, queueErrors.MESSAGE_EXPIRED, how)
     if (content === null) {
-      return this.#fail(lane.chat, live, {
-        code: 'STORAGE_SEAL_BROKEN',
-        message: 'The stored content does not open',
-      })
+      return this.#fail(
+        lane,
+        live,
+        { code: 'STORAGE_SEAL_BROKEN', message: 'The stored content does not open' },
+        how,
+      )
     }
     const before: Before = {
       attempts: claimed.attempts - (how.sendNow ? 1 : 0),
@@ -191,13 +261,13 @@ export class Delivery {
     // What was on the wire has been judged and typed already; but the contact may have opted out since.
     if (live.unconfirmed || before.attempts > 0) {
       const failure = await this.#care.refusal(identity, claimed.purpose)
-      if (failure !== null) return this.#fail(lane.chat, live, failure)
+      if (failure !== null) return this.#fail(lane, live, failure, how)
       return this.#start(lane, live, message, before, how)
     }
     const passage = await this.#care.pass(identity, claimed.purpose)
     switch (passage.kind) {
       case 'refuse':
-        return this.#fail(lane.chat, live, passage.failure)
+        return this.#fail(lane, live, passage.failure, how)
       case 'hold':
         return this.#hold(lane, live, passage, before)
       case 'again':
@@ -220,20 +290,20 @@ export class Delivery {
     before: Before,
     how: Mode,
     o: { readonly at: number; readonly mayType: boolean; readonly purpose: Purpose | null },
-  ): Promise<Next> {
+  ): Promise<AfterMessage> {
     const { at, mayType, purpose } = o
     const now = this.#clock.now()
     if (at > now + MAX_WAIT_IN_LANE_MS) return this.#putBack(lane, live, { ...before, retryAt: at })
     if (at > now) {
       lane.stage = 'waiting'
-      await this.#due.wait(at, lane.pacing.signal)
+      await this.#due.wait(at, pacingSignal(lane))
     }
     // To somebody who is neither in conversation nor agreed, a reading and typing person would be a pretence.
     if (lane.why === null && how.pacing.enabled && mayType) await this.#pacer.walk(lane, message, how.pacing)
     if (lane.why === null && this.#clock.now() > now) {
       // They may have opted out meanwhile.
       const failure = await this.#care.refusal(live.identity, purpose)
-      if (failure !== null && lane.why === null) return this.#fail(lane.chat, live, failure)
+      if (failure !== null && lane.why === null) return this.#fail(lane, live, failure, how)
     }
     return this.#start(lane, live, message, before, how)
   }
@@ -245,11 +315,11 @@ export class Delivery {
     message: OutboundMessage,
     before: Before,
     how: Mode,
-  ): Promise<Next> {
+  ): Promise<AfterMessage> {
     if (lane.why !== null || !lane.chat.line.online) return this.#putBack(lane, live, before)
     if (before.cold !== null) await this.#care.sending(live.identity, before.cold)
     if (!how.sendNow && !(await this.#store.markSent(live.identity))) return this.#gone(live)
-    return this.#send(lane, live, message, before)
+    return this.#send(lane, live, message, before, how)
   }
 
   /** Out of its chat's line until a time. */
@@ -277,7 +347,13 @@ export class Delivery {
     return { kind: 'again' }
   }
 
-  async #send(lane: Lane, live: LiveMessage, message: OutboundMessage, before: Before): Promise<Next> {
+  async #send(
+    lane: Lane,
+    live: LiveMessage,
+    message: OutboundMessage,
+    before: Before,
+    how: Mode,
+  ): Promise<AfterMessage> {
     const { line } = lane.chat
     const { epoch } = line
     lane.stage = 'sending'
@@ -287,39 +363,54 @@ export class Delivery {
     try {
       ackedAt = (await this.#withDeadline(lane, message)).ackedAt
     } catch (error) {
-      return await this.#afterFailedSend(lane, live, sendFailureOf(error), { ...before, epoch })
+      return await this.#afterFailedSend(lane, live, sendFailureOf(error), { ...before, epoch }, how)
     } finally {
       lane.onTheWire = false
     }
     line.limitedCount = 0
     if (before.cold?.wasPaused === true) await this.#care.passed(live.identity)
-    return this.#end(lane.chat, live, ackedAt)
+    return this.#end(lane, live, ackedAt, how)
   }
 
-  async #withDeadline(lane: Lane, message: OutboundMessage): Promise<{ readonly ackedAt: number }> {
-    const { promise: tooLate, reject } = Promise.withResolvers<never>()
-    const giveUp = (why: ErrorKind): void => {
-      lane.sending.abort()
-      reject(new EclusaError(why))
-    }
-    lane.giveUp = giveUp
-    const due = this.#due.add(this.#clock.now() + SEND_DEADLINE_MS, () => giveUp(queueErrors.SEND_TIMEOUT))
-    try {
-      return await Promise.race([this.#options.sender.send(message, lane.sending.signal), tooLate])
-    } finally {
-      lane.giveUp = null
-      due.cancel()
-    }
+  #withDeadline(lane: Lane, message: OutboundMessage): Promise<{ readonly ackedAt: number }> {
+    return new Promise((resolve, reject) => {
+      const ended = (): void => {
+        if (lane.giveUp === giveUp) lane.giveUp = null
+        due.cancel()
+      }
+      const giveUp = (why: ErrorKind): void => {
+        ended()
+        lane.sending.abort()
+        reject(new EclusaError(why))
+      }
+      lane.giveUp = giveUp
+      const due = this.#due.add(this.#clock.now() + SEND_DEADLINE_MS, () => giveUp(queueErrors.SEND_TIMEOUT))
+      this.#options.sender.send(message, lane.sending.signal).then(
+        (answer) => {
+          ended()
+          resolve(answer)
+        },
+        (error: unknown) => {
+          ended()
+          reject(error)
+        },
+      )
+    })
   }
 
-  async #afterFailedSend(lane: Lane, live: LiveMessage, failure: SendFailure, before: Before): Promise<Next> {
-    const { chat } = lane
+  async #afterFailedSend(
+    lane: Lane,
+    live: LiveMessage,
+    failure: SendFailure,
+    before: Before,
+    how: Mode,
+  ): Promise<AfterMessage> {
     const { seq, instance } = live.identity
     const attempts = before.attempts + 1
     if (failure.delivered === 'unknown') live.unconfirmed = true
     // A receipt is the better acknowledgement.
     const received = live.receivedAt
-    if (received !== null) return this.#end(chat, live, received)
+    if (received !== null) return this.#end(lane, live, received, how)
     // We gave it up ourselves: as after a crash, the try does not count.
     if (this.#host.isStopping() && lane.sending.signal.aborted) {
       return this.#putBack(lane, live, {
@@ -335,7 +426,7 @@ export class Delivery {
     const { random } = this.#options
     const decision = decideRetry({ failure, attempts, maxRetries: before.maxRetries, random })
     this.#log.debug({ instance, seq, code: failure.code, attempts, decision: decision.kind }, 'send failed')
-    return this.#carryOut(decision, lane, live, failure, { ...before, attempts })
+    return this.#carryOut(decision, lane, live, failure, { ...before, attempts }, how)
   }
 
   #carryOut(
@@ -344,14 +435,15 @@ export class Delivery {
     live: LiveMessage,
     failure: SendFailure,
     tried: { readonly attempts: number; readonly sentAt: number | null; readonly epoch: number },
-  ): Promise<Next> {
+    how: Mode,
+  ): Promise<AfterMessage> {
     const { chat } = lane
     const uncounted = { attempts: tried.attempts - 1, sentAt: tried.sentAt ?? this.#clock.now() }
     switch (decision.kind) {
       case 'sent':
-        return this.#end(chat, live, this.#clock.now())
+        return this.#end(lane, live, this.#clock.now(), how)
       case 'fail':
-        return this.#fail(chat, live, failure)
+        return this.#fail(lane, live, failure, how)
       case 'retry': {
         const retryAt = this.#clock.now() + decision.afterMs
         return this.#putBack(lane, live, { attempts: tried.attempts, sentAt: uncounted.sentAt, retryAt })
@@ -377,19 +469,27 @@ export class Delivery {
 
   // —— the writes that move or end a message ——
 
-  /** WhatsApp has it. */
-  async #end(chat: Chat, live: LiveMessage, sentAt: number): Promise<Next> {
+  /** WhatsApp has it. The same write claims the chat's next where that may go at once. */
+  async #end(lane: Lane, live: LiveMessage, sentAt: number, how: Mode): Promise<AfterMessage> {
+    const { chat } = lane
+    // Then the answer to the write before may have been lost, and the row have ended with it.
+    const isAgain = chat.unfinished !== null
     chat.unfinished = { live, sentAt }
     const { identity } = live
+    const claims = how.sendNow && this.#host.mayGoOn(lane)
+    if (claims) chat.arrived = NO_PRIORITY
     const { events, result } = await live.exclusively(async () => {
       const events = sentEvents(identity, sentAt, live)
-      const result = await this.#store.finish(identity, { sentAt, status: 'PROCESSING', events })
+      const finish: Finish = { sentAt, status: 'PROCESSING', events }
+      const result = claims
+        ? await this.#finishAndClaim(chat, identity, finish)
+        : await this.#store.finish(identity, finish)
       live.ended = true
       return { events, result }
     })
     chat.unfinished = null
     this.#live.remove(live)
-    if (result === false) {
+    if (result === false && !isAgain) {
       this.#log.error(
         { instance: identity.instance, seq: identity.seq },
         'a sent message had no row any more',
@@ -398,23 +498,34 @@ export class Delivery {
     }
     this.#options.counts.move(identity.tenant, identity.instance, 'PROCESSING', null)
     for (const { name, event } of events) this.#options.emitter.emit(name, event)
+    if (result === false) return { kind: 'again' }
+    if ('claimed' in result) {
+      const { claimed } = result
+      return claimed === undefined ? this.#whatFollows(chat, 0) : { kind: 'claimed', claimed }
+    }
     if (result.next === undefined) return { kind: 'empty' }
-    const pacing = this.#options.pacingOf(identity.tenant, identity.instance)
-    return this.#nextOf(result.next, pauseBetween(pacing, this.#options.random))
+    return this.#nextOf(result.next, pauseBetween(how.pacing, this.#options.random))
   }
 
-  async #fail(chat: Chat, live: LiveMessage, why: OutboundFailure): Promise<Next> {
+  async #finishAndClaim(
+    chat: Chat,
+    identity: OutboundIdentity,
+    finish: Finish,
+  ): Promise<{ readonly claimed: Claimed | undefined } | false> {
+    const inDoubt = chat.claimInDoubt
+    chat.claimInDoubt = true
+    const result = await this.#store.finishAndClaim(identity, finish, { sendNow: true, inDoubt })
+    // Without a row to end there was no claim either, and what was in doubt still is.
+    chat.claimInDoubt = result === false && inDoubt
+    return result
+  }
+
+  async #fail(lane: Lane, live: LiveMessage, why: OutboundFailure, how: Mode): Promise<AfterMessage> {
     const { identity } = live
     const failure = { code: why.code, message: why.message }
     const event = failedEvent(identity, this.#clock.now(), failure)
     const outcome = await live.exclusively(async () => {
-      const mayBeDelivered = live.unconfirmed
-      const outcome = await this.#store.fail(identity, {
-        failure,
-        status: 'PROCESSING',
-        mayBeDelivered,
-        event,
-      })
+      const outcome = await this.#store.fail(identity, { failure, status: 'PROCESSING', event })
       if (outcome.kind === 'arrived') {
         live.deliveredAt = outcome.deliveredAt
         live.readAt = outcome.readAt
@@ -422,7 +533,7 @@ export class Delivery {
       return outcome
     })
     // A receipt that came while the last try was failing: it did arrive.
-    if (outcome.kind === 'arrived') return this.#end(chat, live, live.receivedAt ?? this.#clock.now())
+    if (outcome.kind === 'arrived') return this.#end(lane, live, live.receivedAt ?? this.#clock.now(), how)
     this.#live.remove(live)
     if (outcome.kind === 'gone') return { kind: 'again' }
     this.#options.counts.move(identity.tenant, identity.instance, 'PROCESSING', 'FAILED')

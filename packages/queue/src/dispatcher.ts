@@ -32,10 +32,12 @@ export interface DispatcherLimits {
   /** Chats known in memory to have rows; the others are found again by cursor. */
   readonly maxOpenChats: number
   readonly maxOpenChatsPerInstance: number
-  /** Sealed content of the messages in lanes; past it no lane starts. */
+  /** Content of the messages in lanes; past it no lane starts. */
   readonly maxContentBytes: number
-  /** Claims on their way to the database: by so much the bytes above may be passed. */
+  /** Claims and contents on their way from the database: by so much the bytes above may be passed. */
   readonly maxClaims: number
+  /** Content of the newest messages that wait, so that it need not be read. */
+  readonly maxRecentBytes: number
   /** Contacts and instances whose rates are known; past it the longest unused is forgotten. */
   readonly maxRates: number
 }
@@ -47,6 +49,7 @@ export const defaultDispatcherLimits: DispatcherLimits = {
   maxOpenChatsPerInstance: 2000,
   maxContentBytes: 32 * MIB,
   maxClaims: 256,
+  maxRecentBytes: 16 * MIB,
   maxRates: 20_000,
 }
 
@@ -134,6 +137,7 @@ export class Dispatcher implements Lifecycle, OutboxListener {
         claimEnded: () => this.#pump(),
         joinChats: (instance, alias) => options.joinChats(instance, alias),
         isStopping: () => this.#stopped !== null,
+        mayGoOn: (lane) => this.#mayGoOn(lane),
       },
     })
   }
@@ -438,6 +442,22 @@ export class Dispatcher implements Lifecycle, OutboxListener {
     )
   }
 
+  /** The lane may take its chat's next at once: nobody waits for its place, and the chat is one that needs no look. */
+  #mayGoOn({ chat, why, sending }: Lane): boolean {
+    const { line, id } = chat
+    return (
+      this.#running &&
+      why === null &&
+      !sending.signal.aborted &&
+      line.online &&
+      line.pause === null &&
+      this.#turns.isEmpty &&
+      chat.onClosed === null &&
+      !id.endsWith('@lid') &&
+      !this.#isBarred(line.instance, id)
+    )
+  }
+
   /** In or out of the turns, as its state says. */
   #consider(line: Line): void {
     const may =
@@ -477,6 +497,7 @@ export class Dispatcher implements Lifecycle, OutboxListener {
       unfinished: null,
       databaseFailures: 0,
       onClosed: null,
+      claimInDoubt: false,
     }
     this.#chats.set(keyOf({ instance: line.instance, chat: id }), chat)
     line.chats.add(chat)
@@ -585,7 +606,7 @@ export class Dispatcher implements Lifecycle, OutboxListener {
     chat.arrived = NO_PRIORITY
     const lane: Lane = {
       chat,
-      pacing: new AbortController(),
+      pacing: null,
       stage: 'claiming',
       heard: 'no',
       sending: new AbortController(),

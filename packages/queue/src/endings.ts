@@ -31,12 +31,12 @@ export class Endings {
    * Fails a PENDING message with `why`; one with a receipt did arrive, and ends as such instead. Null when it does not
    * wait any more: taken by a lane, cancelled, or ended.
    */
-  async end(row: Pick<LiveRow, 'identity' | 'sent'>, why: ErrorKind): Promise<'failed' | 'arrived' | null> {
-    const { identity, sent } = row
+  async end(row: Pick<LiveRow, 'identity'>, why: ErrorKind): Promise<'failed' | 'arrived' | null> {
+    const { identity } = row
     const live = this.#live.bySeq(identity.seq)
     const end = async (): Promise<'failed' | 'arrived' | null> => {
       if (live?.ended === true) return null
-      const how = await this.#write(identity, why, sent)
+      const how = await this.#write(identity, why)
       if (live !== undefined && how !== null) live.ended = true
       return how
     }
@@ -46,14 +46,10 @@ export class Endings {
     return how
   }
 
-  async #write(
-    identity: LiveRow['identity'],
-    why: ErrorKind,
-    mayBeDelivered: boolean,
-  ): Promise<'failed' | 'arrived' | null> {
+  async #write(identity: LiveRow['identity'], why: ErrorKind): Promise<'failed' | 'arrived' | null> {
     const failure = { code: why.code, message: why.message }
     const event = failedEvent(identity, this.#clock.now(), failure)
-    const outcome = await this.#store.fail(identity, { failure, status: 'PENDING', mayBeDelivered, event })
+    const outcome = await this.#store.fail(identity, { failure, status: 'PENDING', event })
     switch (outcome.kind) {
       case 'failed':
         this.#counts.move(identity.tenant, identity.instance, 'PENDING', 'FAILED')

@@ -59,12 +59,14 @@ export interface Chat {
   databaseFailures: number
   /** Is told once that the chat left the window; null while nobody waits for that. */
   onClosed: (() => void) | null
+  /** A claim of it failed, and nobody knows whether it is on disk. */
+  claimInDoubt: boolean
 }
 
 export interface Lane {
   readonly chat: Chat
-  /** Ends a pacing wait at once; a new one takes its place when only the plan begins anew. */
-  pacing: AbortController
+  /** Ends a pacing wait at once; a new one takes its place when only the plan begins anew. Null before the first wait. */
+  pacing: AbortController | null
   /** What it does just now. */
   stage: 'claiming' | 'waiting' | 'reading' | 'thinking' | 'typing' | 'sending'
   /** A message came in while this one was typed: how the plan takes note of it, once. */
@@ -107,7 +109,16 @@ export function newLine(instance: InstanceId): Line {
 
 export function interrupt(lane: Lane, why: 'cancelled' | 'away' | 'stopping'): void {
   lane.why ??= why
-  lane.pacing.abort()
+  lane.pacing?.abort()
+}
+
+/** What ends a pacing wait of the lane. */
+export function pacingSignal(lane: Lane): AbortSignal {
+  if (lane.pacing === null) {
+    lane.pacing = new AbortController()
+    if (lane.why !== null) lane.pacing.abort()
+  }
+  return lane.pacing.signal
 }
 
 export function keyOf({ instance, chat }: { readonly instance: InstanceId; readonly chat: ChatId }): string {

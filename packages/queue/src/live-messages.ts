@@ -18,7 +18,8 @@ export class LiveMessage {
   readAt: number | null
   /** The write that ended the row is done; receipts go to the tombstone. */
   ended = false
-  #tail: Promise<unknown> = Promise.resolve()
+  /** Null while nothing is under way: nearly always. */
+  #tail: Promise<unknown> | null = null
 
   constructor(
     identity: OutboundIdentity,
@@ -42,8 +43,12 @@ export class LiveMessage {
 
   /** One at a time: a receipt is either on the row before its end is written, or goes to the tombstone after. */
   exclusively<T>(work: () => Promise<T>): Promise<T> {
-    const result = this.#tail.then(work)
-    this.#tail = result.catch(() => undefined)
+    const result = this.#tail === null ? work() : this.#tail.then(work)
+    const end = (): void => {
+      if (this.#tail === tail) this.#tail = null
+    }
+    const tail = result.then(end, end)
+    this.#tail = tail
     return result
   }
 }

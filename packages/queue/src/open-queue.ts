@@ -15,6 +15,7 @@ import { CareGate } from './care-gate.ts'
 import { ChatMergeStore } from './chat-merge-store.ts'
 import { ColdStore } from './cold-store.ts'
 import { QueueControl } from './control.ts'
+import { ContentStore } from './content-store.ts'
 import { ControlStore } from './control-store.ts'
 import { QueueCounts } from './counts.ts'
 import {
@@ -92,7 +93,9 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
   const { expireAfterMs = DEFAULT_EXPIRE_AFTER_MS } = options
   const care = options.care ?? { ...defaultCare, enabled: false }
   if (typeof care !== 'function') checkCare(care)
-  const store = new OutboundStore({ database, sealer, eventLog, clock })
+  const limits = { ...defaultDispatcherLimits, ...options.limits }
+  const contents = new ContentStore({ database, sealer, maxRecentBytes: limits.maxRecentBytes })
+  const store = new OutboundStore({ database, contents, eventLog, clock })
   const holdStore = new HoldStore({ database, clock })
   const cold = new ColdStore({ database, clock })
   const pauses = await Pauses.open(new PauseStore({ database, clock }))
@@ -127,7 +130,6 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
     (await context.canonical?.(instance, chat)) ?? chat
   const counts = new QueueCounts(emitter)
   const live = new LiveMessages()
-  const limits = { ...defaultDispatcherLimits, ...options.limits }
   const gate = new CareGate({
     context,
     cold,
@@ -146,6 +148,7 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
   })
   const dispatcher = new Dispatcher({
     store,
+    contents,
     counts,
     live,
     holds,
@@ -188,6 +191,7 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
   const endings = new Endings({ store, counts, live, clock, emitter })
   const outbox = new Outbox({
     store,
+    contents,
     counts,
     live,
     clock,

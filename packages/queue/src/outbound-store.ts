@@ -11,11 +11,12 @@ import {
   type Database,
   type EventLog,
   type Row,
-  type Sealer,
   type Statement,
+  type StatementResult,
   storageErrors,
   type WriteOptions,
 } from '@eclusa/storage'
+import { type ContentStore, forgetContent } from './content-store.ts'
 import type { RowStatus } from './counts.ts'
 import type {
   DurableEventName,
@@ -59,9 +60,6 @@ export interface Claimed {
   readonly identity: OutboundIdentity
   /** 0 urgent, 1 normal, 2 bulk. */
   readonly priority: number
-  /** Null when the sealed payload does not open. */
-  readonly content: OutboundContent | null
-  readonly contentBytes: number
   readonly attempts: number
   readonly maxRetries: number
   /** When a send of it last began, this claim included. */
@@ -71,6 +69,22 @@ export interface Claimed {
   readonly expiresAt: number | null
   readonly receiptDeliveredAt: number | null
   readonly receiptReadAt: number | null
+}
+
+export interface ClaimMode {
+  /** The send begins with this write: with nothing to wait for in between it is one write less. */
+  readonly sendNow: boolean
+  /** The answer to a claim of this chat was lost: a row that is PROCESSING may have been counted already. */
+  readonly inDoubt: boolean
+}
+
+export type ChatOfTenant = Pick<OutboundIdentity, 'tenant' | 'instance' | 'chat'>
+
+/** How a message ended that WhatsApp has. */
+export interface Finish {
+  readonly sentAt: number
+  readonly status: RowStatus
+  readonly events: readonly DurableEvent[]
 }
 
 export interface Recovered {
@@ -154,18 +168,18 @@ const MAX_RECOVERED = 20_000
 /** All SQL of the queue. Every method that writes is one unit: on disk, with its events, when it resolves. */
 export class OutboundStore {
   readonly #database: Database
-  readonly #sealer: Sealer
+  readonly #contents: ContentStore
   readonly #eventLog: EventLog
   readonly #clock: Clock
 
   constructor(options: {
     readonly database: Database
-    readonly sealer: Sealer
+    readonly contents: ContentStore
     readonly eventLog: EventLog
     readonly clock: Clock
   }) {
     this.#database = options.database
-    this.#sealer = options.sealer
+    this.#contents = options.contents
     this.#eventLog = options.eventLog
     this.#clock = options.clock
   }
@@ -252,7 +266,10 @@ export class OutboundStore {
     idempotency: { readonly key: string; readonly bodyHash: string } | null,
     forOwner = false,
   ): Promise<Replay | null> {
-    const unit = rows.flatMap((row) => [this.#insert(row), this.#log(row.event)])
+    const unit: Statement[] = []
+    for (const row of rows) {
+      unit.push(this.#insert(row), this.#contents.insert(row.identity, row.content), this.#log(row.event))
+    }
     const first = rows[0]?.identity
     if (first === undefined) return null
     const { instance } = first
@@ -306,11 +323,10 @@ export class OutboundStore {
     const { seq, tenant, instance, chat, waMessageId, acceptedAt } = row.identity
     const at = toSqlTime(acceptedAt)
     const priority = row.notBefore === null ? row.priority : HELD + row.priority
-    const payload = this.#sealer.seal(Buffer.from(JSON.stringify(row.content)), contextOf(row.identity))
     return {
       sql: `insert into "MessageQueueItem" (seq, tenant, instance, chat, priority, status, "waMessageId",
-            "maxRetries", "notBefore", "expiresAt", purpose, "isConfirmation", "createdAt", "updatedAt", payload)
-            values (?, ?, ?, ?, ?, 'PENDING', ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+            "maxRetries", "notBefore", "expiresAt", purpose, "isConfirmation", "createdAt", "updatedAt")
+            values (?, ?, ?, ?, ?, 'PENDING', ?, ?, ?, ?, ?, ?, ?, ?)`,
       params: [
         seq,
         tenant,
@@ -325,47 +341,32 @@ export class OutboundStore {
         row.purpose === 'confirmation' ? 1 : 0,
         at,
         at,
-        payload,
       ],
     }
   }
 
   /**
    * Marks the head of the chat PROCESSING, if it is due. The owner asks, so the status is not a condition: a row left
-   * PROCESSING by a write that failed is claimed again. With `sendNow` the send begins with this write.
+   * PROCESSING by a write that failed is claimed again.
    */
-  async claim(instance: InstanceId, chat: ChatId, sendNow: boolean): Promise<Claimed | undefined> {
+  async claim(whose: ChatOfTenant, how: ClaimMode): Promise<Claimed | undefined> {
+    const [result] = await this.#database.write([this.#claim(whose, how)], chatOf(whose))
+    return claimedOf(result?.rows[0], whose)
+  }
+
+  #claim({ instance, chat }: ChatOfTenant, { sendNow, inDoubt }: ClaimMode): Statement {
     const now = this.#clock.now()
-    const [result] = await this.#database.write(
-      [
-        {
-          sql: `update "MessageQueueItem" set status = 'PROCESSING', "retryAt" = null, "updatedAt" = ?,
-              "sentAt" = coalesce(?, "sentAt"), attempts = attempts + ?
+    const count = sendNow ? 1 : 0
+    return {
+      sql: `update "MessageQueueItem" set status = 'PROCESSING', "retryAt" = null, "updatedAt" = ?,
+              "sentAt" = coalesce(?, "sentAt"),
+              attempts = attempts + case when status = 'PROCESSING' then cast(? as integer) else cast(? as integer) end
               where seq = (select seq from "MessageQueueItem"
                 where instance = ? and chat = ? and ${IN_LINE} order by priority, seq limit 1)
               and ("retryAt" is null or "retryAt" <= ?)
-              returning ${IDENTITY}, priority, payload, attempts, "maxRetries", "sentAt", purpose, "isConfirmation", "expiresAt",
-                "receiptDeliveredAt", "receiptReadAt"`,
-          params: [toSqlTime(now), sendNow ? now : null, sendNow ? 1 : 0, instance, chat, now],
-        },
-      ],
-      chatOf({ instance, chat }),
-    )
-    const row = result?.rows[0]
-    if (row === undefined) return undefined
-    const identity = identityOf(row)
-    return {
-      identity,
-      priority: row['priority'] as number,
-      content: this.#contentOf(row['payload'] as Uint8Array, identity),
-      contentBytes: (row['payload'] as Uint8Array).byteLength,
-      attempts: row['attempts'] as number,
-      maxRetries: row['maxRetries'] as number,
-      sentAt: row['sentAt'] as number | null,
-      purpose: row['isConfirmation'] === 1 ? 'confirmation' : (row['purpose'] as Purpose | null),
-      expiresAt: row['expiresAt'] as number | null,
-      receiptDeliveredAt: row['receiptDeliveredAt'] as number | null,
-      receiptReadAt: row['receiptReadAt'] as number | null,
+              returning seq, "waMessageId", "createdAt", priority, attempts, "maxRetries", "sentAt", purpose,
+                "isConfirmation", "expiresAt", "receiptDeliveredAt", "receiptReadAt"`,
+      params: [toSqlTime(now), sendNow ? now : null, inDoubt ? 0 : count, count, instance, chat, now],
     }
   }
 
@@ -408,22 +409,39 @@ export class OutboundStore {
   }
 
   /**
-   * WhatsApp has it: the row goes, its content moves to "SentMessage", its facts to the tombstone (with receipts that
-   * were early). Gives the chat's next head. False when the row was not in `status` any more.
+   * WhatsApp has it: the row goes, its facts go to the tombstone (with receipts that were early). False when the row was
+   * not in `status` any more.
    */
   async finish(
     identity: OutboundIdentity,
-    how: {
-      readonly sentAt: number
-      readonly status: RowStatus
-      readonly events: readonly DurableEvent[]
-    },
+    how: Finish,
   ): Promise<{ readonly next: Head | undefined } | false> {
-    const { seq, instance, chat } = identity
-    const { sentAt, status, events } = how
+    const { instance, chat } = identity
+    const results = await this.#end(identity, how, { sql: HEAD, params: [instance, chat] })
+    if (results === false) return false
+    const next = results.at(-1)?.rows[0]
+    return { next: next === undefined ? undefined : headOf(next) }
+  }
+
+  /** `finish`, and the claim of the chat's next in the same unit; it may have none that is due. */
+  async finishAndClaim(
+    identity: OutboundIdentity,
+    how: Finish,
+    claim: ClaimMode,
+  ): Promise<{ readonly claimed: Claimed | undefined } | false> {
+    const results = await this.#end(identity, how, this.#claim(identity, claim))
+    return results !== false && { claimed: claimedOf(results.at(-1)?.rows[0], identity) }
+  }
+
+  async #end(
+    identity: OutboundIdentity,
+    { sentAt, status, events }: Finish,
+    last: Statement,
+  ): Promise<readonly StatementResult[] | false> {
+    const { seq } = identity
     const row = 'from "MessageQueueItem" where seq = ? and status = ?'
     try {
-      const results = await this.#database.write(
+      return await this.#database.write(
         [
           {
             sql: `insert into "OutboundTombstone" (${TOMBSTONE_COLUMNS})
@@ -434,15 +452,12 @@ export class OutboundStore {
             params: [identity.acceptedAt, sentAt, this.#clock.now(), seq, status],
             mustChange: 1,
           },
-          this.#keepContent(identity, sentAt),
           { sql: `delete ${row}`, params: [seq, status], mustChange: 1 },
           ...events.map((event) => this.#log(event)),
-          { sql: HEAD, params: [instance, chat] },
+          last,
         ],
         chatOf(identity),
       )
-      const next = results.at(-1)?.rows[0]
-      return { next: next === undefined ? undefined : headOf(next) }
     } catch (error) {
       if (isConflict(error)) return false
       throw error
@@ -451,19 +466,17 @@ export class OutboundStore {
 
   /**
    * The message failed for good: its row stays for an hour as FAILED, out of its chat's way. Nothing changes when the
-   * row is not in `status` any more, or has a receipt. The content is kept like a sent one's when it may have reached
-   * WhatsApp.
+   * row is not in `status` any more, or has a receipt.
    */
   async fail(
     identity: OutboundIdentity,
     how: {
       readonly failure: OutboundFailure
       readonly status: RowStatus
-      readonly mayBeDelivered: boolean
       readonly event: DurableEvent
     },
   ): Promise<FailOutcome> {
-    const { failure, status, mayBeDelivered, event } = how
+    const { failure, status, event } = how
     const { seq, acceptedAt } = identity
     const now = this.#clock.now()
     const failed = await this.#unlessConflict(
@@ -481,7 +494,6 @@ export class OutboundStore {
               from "MessageQueueItem" where seq = ?`,
           params: [acceptedAt, failure.code, failure.message, now, seq],
         },
-        ...(mayBeDelivered ? [this.#keepContent(identity, now)] : []),
         this.#log(event),
       ],
       chatOf(identity),
@@ -515,6 +527,7 @@ export class OutboundStore {
             mustChange: 1,
           },
           { sql: `delete ${row} returning status`, params: [seq], mustChange: 1 },
+          forgetContent(seq),
           this.#log(event),
         ],
         chatOf(identity),
@@ -599,23 +612,6 @@ export class OutboundStore {
       ],
       chatOf(message),
     )
-  }
-
-  async rowContent(identity: OutboundIdentity): Promise<OutboundContent | undefined> {
-    const [row] = await this.#database.read('select payload from "MessageQueueItem" where seq = ?', [
-      identity.seq,
-    ])
-    if (row === undefined) return undefined
-    return this.#contentOf(row['payload'] as Uint8Array, identity) ?? undefined
-  }
-
-  async sentContent(instance: InstanceId, waMessageId: WaMessageId): Promise<OutboundContent | undefined> {
-    const [row] = await this.#database.read(
-      'select payload from "SentMessage" where instance = ? and wa_message_id = ?',
-      [instance, waMessageId],
-    )
-    if (row === undefined) return undefined
-    return this.#contentOf(row['payload'] as Uint8Array, { instance, waMessageId }) ?? undefined
   }
 
   /**
@@ -736,35 +732,37 @@ export class OutboundStore {
     }
   }
 
-  /** Rows that were FAILED; their tombstones stay. Returns how many went. */
+  /**
+   * Rows that were FAILED; their tombstones stay, and what they said when it was ever on its way to WhatsApp. Returns how
+   * many went.
+   */
   async removeFailed(seqs: readonly number[]): Promise<number> {
     if (seqs.length === 0) return 0
     const results = await this.#database.write(
-      seqs.map((seq) => ({
-        sql: `delete from "MessageQueueItem" where seq = ? and status = 'FAILED'`,
-        params: [seq],
-      })),
+      seqs.flatMap((seq) => [
+        {
+          sql: `delete from "OutboundContent" where seq = ? and exists (select 1 from "MessageQueueItem" as item
+                where item.seq = "OutboundContent".seq and item.status = 'FAILED' and item."sentAt" is null)`,
+          params: [seq],
+        },
+        { sql: `delete from "MessageQueueItem" where seq = ? and status = 'FAILED'`, params: [seq] },
+      ]),
     )
-    return results.reduce((sum, { changes }) => sum + changes, 0)
+    return results.reduce((sum, { changes }, at) => sum + (at % 2 === 1 ? changes : 0), 0)
   }
 
   /**
    * One step over a table kept for a time. seq order is the order of acceptance, and no row is older than its
-   * acceptance, so the steps end where acceptance is younger than `before`.
+   * acceptance, so the steps end where acceptance is younger than `before`. A tombstone takes what its message said
+   * with it.
    */
   async forgetStep(
-    table: 'OutboundTombstone' | 'SentMessage' | 'IdempotencyKey',
+    table: ForgettableTable,
     afterSeq: number,
     limit: number,
     before: number,
   ): Promise<{ readonly deletedCount: number; readonly lastSeq: number | null }> {
-    const { acceptedAt, changedAt } = TIMES[table]
-    // A key is known at least until the last message that it names has ended.
-    const unless =
-      table === 'IdempotencyKey'
-        ? `and not exists (select 1 from "MessageQueueItem" as item where item.seq >= "IdempotencyKey".seq
-             and item.seq < "IdempotencyKey".seq + message_count and item.status <> 'FAILED')`
-        : ''
+    const { acceptedAt, isOver } = FORGETTABLE[table]
     const step = await this.#database.read(
       `select seq, ${acceptedAt} as accepted_at from "${table}" where seq > ? order by seq limit ?`,
       [afterSeq, limit],
@@ -773,47 +771,38 @@ export class OutboundStore {
     const lastOld = step[(firstYoung === -1 ? step.length : firstYoung) - 1]
     if (lastOld === undefined) return { deletedCount: 0, lastSeq: null }
     const lastSeq = lastOld['seq'] as number
-    const [result] = await this.#database.write([
-      {
-        sql: `delete from "${table}" where seq > ? and seq <= ? and ${changedAt} < ? ${unless}`,
-        params: [afterSeq, lastSeq, before],
-      },
-    ])
-    return { deletedCount: result?.changes ?? 0, lastSeq }
+    const range = 'seq > ? and seq <= ?'
+    const contents = `delete from "OutboundContent" where ${range} and exists (select 1 from "OutboundTombstone" as ended
+      where ended.seq = "OutboundContent".seq and changed_at < ?)
+      and not exists (select 1 from "MessageQueueItem" as item where item.seq = "OutboundContent".seq)`
+    const results = await this.#database.write(
+      [
+        ...(table === 'OutboundTombstone' ? [contents] : []),
+        `delete from "${table}" where ${range} and ${isOver}`,
+      ].map((sql) => ({ sql, params: [afterSeq, lastSeq, before] })),
+    )
+    return { deletedCount: results.at(-1)?.changes ?? 0, lastSeq }
   }
 
   /** One step of deleting everything of an instance, whatever its state: at most `limit` rows of each table. */
   async forgetInstanceStep(instance: InstanceId, limit: number): Promise<{ readonly isLast: boolean }> {
     const results = await this.#database.write(
-      TABLES.map((table) => ({
-        sql: `delete from "${table}" where seq in (select seq from "${table}" where instance = ? limit ?)`,
-        params: [instance, limit],
-      })),
+      TABLES.flatMap(({ table, order }) => {
+        // In the order of an index, so that both statements mean the same rows.
+        const rows = `select seq from "${table}" where instance = ? order by ${order} limit ?`
+        const params = [instance, limit]
+        return [
+          { sql: `delete from "OutboundContent" where seq in (${rows})`, params },
+          { sql: `delete from "${table}" where seq in (${rows})`, params },
+        ]
+      }),
     )
     return { isLast: results.every(({ changes }) => changes < limit) }
-  }
-
-  #keepContent({ seq, acceptedAt }: OutboundIdentity, sentAt: number): Statement {
-    return {
-      sql: `insert into "SentMessage" (seq, instance, wa_message_id, accepted_at, sent_at, payload)
-            select seq, instance, "waMessageId", ?, ?, payload from "MessageQueueItem" where seq = ?`,
-      params: [acceptedAt, sentAt, seq],
-    }
   }
 
   #log({ name, event }: DurableEvent): Statement {
     const { tenant, instance, ...payload } = event
     return this.#eventLog.append({ tenant, instance, type: name, payload, isOpen: true })
-  }
-
-  #contentOf(payload: Uint8Array, message: MessageRef): OutboundContent | null {
-    try {
-      const plain = this.#sealer.open(payload, contextOf(message))
-      return JSON.parse(Buffer.from(plain).toString()) as OutboundContent
-    } catch (error) {
-      if (error instanceof EclusaError && error.code === storageErrors.SEAL_BROKEN.code) return null
-      throw error
-    }
   }
 
   async #unlessConflict(statements: readonly Statement[], options: WriteOptions): Promise<boolean> {
@@ -836,25 +825,37 @@ function handOver({ identity: { seq, acceptedAt }, notBefore }: NewRow): Stateme
   }
 }
 
-/** Each finds the rows of an instance by an index. */
-const TABLES = ['MessageQueueItem', 'OutboundTombstone', 'SentMessage', 'IdempotencyKey'] as const
+/** Each finds the rows of an instance by an index, in this order. */
+const TABLES = [
+  { table: 'MessageQueueItem', order: 'chat, priority, seq' },
+  { table: 'OutboundTombstone', order: 'wa_message_id' },
+  { table: 'IdempotencyKey', order: 'key' },
+] as const
 
-const TIMES = {
-  OutboundTombstone: { acceptedAt: 'accepted_at', changedAt: 'changed_at' },
-  SentMessage: { acceptedAt: 'accepted_at', changedAt: 'sent_at' },
-  IdempotencyKey: { acceptedAt: 'created_at', changedAt: 'created_at' },
+/** When a row of a table that is kept for a time is over; `?` is the instant before which it must have been. */
+const FORGETTABLE = {
+  OutboundTombstone: { acceptedAt: 'accepted_at', isOver: 'changed_at < ?' },
+  // As long as its message waits, and from its send on.
+  OutboundContent: {
+    acceptedAt: 'accepted_at',
+    isOver: `coalesce((select coalesce(sent_at, changed_at) from "OutboundTombstone" as ended
+        where ended.seq = "OutboundContent".seq), accepted_at) < ?
+      and not exists (select 1 from "MessageQueueItem" as item where item.seq = "OutboundContent".seq)`,
+  },
+  // Known at least until the last message that it names has ended.
+  IdempotencyKey: {
+    acceptedAt: 'created_at',
+    isOver: `created_at < ?
+      and not exists (select 1 from "MessageQueueItem" as item where item.seq >= "IdempotencyKey".seq
+        and item.seq < "IdempotencyKey".seq + message_count and item.status <> 'FAILED')`,
+  },
 } as const
+
+export type ForgettableTable = keyof typeof FORGETTABLE
 
 /** A unit that reads and changes nothing but messages of one chat, for its instance's owner alone. */
 export function chatOf({ instance, chat }: Pick<OutboundIdentity, 'instance' | 'chat'>): WriteOptions {
   return { instance, rows: `outbound|${instance}|${chat}` }
-}
-
-type MessageRef = Pick<OutboundIdentity, 'instance' | 'waMessageId'>
-
-/** The same in both tables, so that the sealed payload moves as it is. */
-function contextOf({ instance, waMessageId }: MessageRef): string {
-  return `MessageQueueItem|${instance}|${waMessageId}`
 }
 
 export function isConflict(error: unknown): error is EclusaError {
@@ -884,6 +885,21 @@ function liveRowOf(row: Row): LiveRow {
     },
     status: row['status'] as RowStatus,
     sent: row['sentAt'] !== null,
+  }
+}
+
+function claimedOf(row: Row | undefined, { tenant, instance, chat }: ChatOfTenant): Claimed | undefined {
+  if (row === undefined) return undefined
+  return {
+    identity: identityOf({ ...row, tenant, instance, chat }),
+    priority: row['priority'] as number,
+    attempts: row['attempts'] as number,
+    maxRetries: row['maxRetries'] as number,
+    sentAt: row['sentAt'] as number | null,
+    purpose: row['isConfirmation'] === 1 ? 'confirmation' : (row['purpose'] as Purpose | null),
+    expiresAt: row['expiresAt'] as number | null,
+    receiptDeliveredAt: row['receiptDeliveredAt'] as number | null,
+    receiptReadAt: row['receiptReadAt'] as number | null,
   }
 }
 

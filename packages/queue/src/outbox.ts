@@ -13,6 +13,7 @@ import {
   type WaMessageId,
 } from '@eclusa/kernel'
 import { type Neighbours, storageErrors } from '@eclusa/storage'
+import type { ContentStore } from './content-store.ts'
 import type { QueueCounts, QueueStats } from './counts.ts'
 import type { Endings } from './endings.ts'
 import { queueErrors } from './errors.ts'
@@ -95,6 +96,7 @@ const FORGET_STEP = 1000
 /** Where messages are accepted, asked about and taken back. */
 export class Outbox {
   readonly #store: OutboundStore
+  readonly #contents: ContentStore
   readonly #counts: QueueCounts
   readonly #live: LiveMessages
   readonly #clock: Clock
@@ -111,6 +113,7 @@ export class Outbox {
 
   constructor(options: {
     readonly store: OutboundStore
+    readonly contents: ContentStore
     readonly counts: QueueCounts
     readonly live: LiveMessages
     readonly clock: Clock
@@ -127,6 +130,7 @@ export class Outbox {
     readonly lastSeq: number
   }) {
     this.#store = options.store
+    this.#contents = options.contents
     this.#counts = options.counts
     this.#live = options.live
     this.#clock = options.clock
@@ -187,12 +191,14 @@ export class Outbox {
     const rows = messages.map((message) => this.#rowOf(message))
     const { replay, isOurs } = await this.#write(rows, idempotency)
     if (replay !== null) return this.#replayed(replay, messages, idempotency)
-    for (const { identity, priority, notBefore, event } of rows) {
+    for (const { identity, content, priority, notBefore, event } of rows) {
       this.#emitter.emit(event.name, event.event)
       if (!isOurs) continue
       this.#counts.move(identity.tenant, identity.instance, null, 'PENDING')
-      if (notBefore === null) this.#listener.accepted(identity, priority)
-      else this.#held(notBefore)
+      if (notBefore === null) {
+        this.#contents.remember(identity.seq, content)
+        this.#listener.accepted(identity, priority)
+      } else this.#held(notBefore)
     }
     return rows.map(({ identity: { id, waMessageId, instance } }) => ({
       id,
@@ -369,8 +375,8 @@ export class Outbox {
     waMessageId: WaMessageId,
   ): Promise<OutboundContent | undefined> {
     const live = this.#live.byWaMessage(instance, waMessageId)
-    const waiting = live && (await this.#store.rowContent(live.identity))
-    return waiting ?? (await this.#store.sentContent(instance, waMessageId))
+    const waiting = live && (await this.#contents.read(live.identity))
+    return waiting ?? (await this.#contents.readSent(instance, waMessageId)) ?? undefined
   }
 
   async #cancelRow(identity: OutboundIdentity): Promise<boolean> {
@@ -380,6 +386,7 @@ export class Outbox {
     }
     const status = await this.#store.cancel(identity, cancelled)
     if (status === false) return false
+    this.#contents.take(identity.seq)
     this.#counts.move(identity.tenant, identity.instance, status, null)
     this.#emitter.emit(cancelled.name, cancelled.event)
     this.#listener.cancelled(identity)

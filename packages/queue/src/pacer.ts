@@ -1,6 +1,6 @@
 import { type Clock, EclusaError, type Logger, SECOND, type TypedEmitter } from '@eclusa/kernel'
 import type { DueHeap } from './due-heap.ts'
-import type { Lane } from './line.ts'
+import { type Lane, pacingSignal } from './line.ts'
 import type { ChatContext, LiveEventName, MessageSender, OutboundMessage, QueueEvents } from './message.ts'
 import { type PacingOptions, type PacingPlan, planPacing } from './pacing.ts'
 import { refOf } from './receipts.ts'
@@ -67,7 +67,7 @@ export class Pacer {
         case 'read':
           lane.stage = 'reading'
           this.tell('outbound.reading', message)
-          await this.#due.wait(until, lane.pacing.signal)
+          await this.#due.wait(until, pacingSignal(lane))
           if (lane.why === null) {
             await this.#courtesy('read mark', () => this.#sender.markRead(instance, chat, unread.messages))
           }
@@ -75,7 +75,7 @@ export class Pacer {
         case 'think':
           lane.stage = 'thinking'
           this.tell('outbound.thinking', message)
-          await this.#due.wait(until, lane.pacing.signal)
+          await this.#due.wait(until, pacingSignal(lane))
           break
         case 'type':
           lane.stage = 'typing'
@@ -92,7 +92,7 @@ export class Pacer {
     const isCut = (): boolean => lane.why !== null || lane.heard === 'now'
     do {
       await this.#courtesy('presence', () => this.#sender.setPresence(instance, chat, 'composing'))
-      await this.#due.wait(Math.min(until, this.#clock.now() + RENEW_TYPING_MS), lane.pacing.signal)
+      await this.#due.wait(Math.min(until, this.#clock.now() + RENEW_TYPING_MS), pacingSignal(lane))
     } while (!isCut() && this.#clock.now() < until)
     if (isCut()) await this.#courtesy('presence', () => this.#sender.setPresence(instance, chat, 'paused'))
   }
@@ -129,6 +129,6 @@ export function hear(lane: Lane): void {
   if (lane.stage !== 'typing' || lane.heard !== 'no') return
   lane.heard = 'now'
   const { pacing } = lane
-  lane.pacing = new AbortController()
-  pacing.abort()
+  lane.pacing = null
+  pacing?.abort()
 }

@@ -3,7 +3,7 @@ import type { ColdStore } from './cold-store.ts'
 import type { QueueCounts } from './counts.ts'
 import type { Endings } from './endings.ts'
 import { queueErrors } from './errors.ts'
-import type { OutboundStore } from './outbound-store.ts'
+import type { ForgettableTable, OutboundStore } from './outbound-store.ts'
 
 /** How long what has ended is kept. */
 export interface SweepOptions {
@@ -94,7 +94,7 @@ export class Sweep implements Lifecycle {
     const result: SweepResult = {
       ...(await this.#sweepRows(signal)),
       forgottenTombstones: await this.#forget('OutboundTombstone', keepTerminalForMs, signal),
-      forgottenContents: await this.#forget('SentMessage', keepSentContentForMs, signal),
+      forgottenContents: await this.#forget('OutboundContent', keepSentContentForMs, signal),
       forgottenKeys: await this.#forget('IdempotencyKey', keepIdempotencyForMs, signal),
     }
     for (;;) {
@@ -135,11 +135,7 @@ export class Sweep implements Lifecycle {
     }
   }
 
-  async #forget(
-    table: 'OutboundTombstone' | 'SentMessage' | 'IdempotencyKey',
-    keepForMs: number,
-    signal?: AbortSignal,
-  ): Promise<number> {
+  async #forget(table: ForgettableTable, keepForMs: number, signal?: AbortSignal): Promise<number> {
     const before = this.#clock.now() - keepForMs
     let forgotten = 0
     let after = 0

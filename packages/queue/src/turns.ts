@@ -8,6 +8,11 @@ export class Turns<Line extends { readonly tenant: TenantId }> {
   // A Set keeps insertion order: its first is next, and goes to the end. bounded by: lines with something to start
   readonly #tenants = new Map<TenantId, Set<Line>>()
 
+  /** Nobody waits. */
+  get isEmpty(): boolean {
+    return this.#tenants.size === 0
+  }
+
   add(line: Line): void {
     let lines = this.#tenants.get(line.tenant)
     if (lines === undefined) this.#tenants.set(line.tenant, (lines = new Set()))

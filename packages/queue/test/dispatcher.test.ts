@@ -282,6 +282,37 @@ for (const [step, sql] of [
   })
 }
 
+test('a lost answer to the write that ends one message and claims the next costs the next no try', async (t) => {
+  const h = await startQueue(t, { online: false })
+  await h.enqueue('1')
+  await h.enqueue('2', { maxRetries: 0 })
+  let isLost = false
+  h.loseAnswers((sql) => !isLost && sql.includes('delete from "MessageQueueItem"') && (isLost = true))
+  h.queue.dispatcher.instanceOnline(h.instance)
+  await h.quiet()
+  assert.deepEqual(h.sender.texts, ['1'])
+  assert.deepEqual(
+    (await h.rows()).map(({ status, attempts }) => [status, attempts]),
+    [['PROCESSING', 1]],
+  )
+  await h.advance(2000)
+  assert.deepEqual(h.sender.texts, ['1', '2'])
+  assert.deepEqual(
+    h.sender.sends.map(({ attempts }) => attempts),
+    [1, 1],
+  )
+  assert.deepEqual(await h.queue.outbox.stats(), { pending: 0, processing: 0, failed: 0 })
+})
+
+test('a chat whose messages follow one another gives its place up as soon as another chat waits for one', async (t) => {
+  const h = await startQueue(t, { online: false, limits: { maxLanes: 1 } })
+  for (const words of ['a1', 'a2', 'a3']) await h.enqueue(words)
+  for (const words of ['b1', 'b2', 'b3']) await h.enqueue(words, { chat: chatB })
+  h.queue.dispatcher.instanceOnline(h.instance)
+  await h.quiet()
+  assert.deepEqual(h.sender.texts, ['a1', 'b1', 'a2', 'b2', 'a3', 'b3'])
+})
+
 test('a failing write that puts a message back or fails it blocks neither chat nor lane', async (t) => {
   const h = await startQueue(t)
   h.sender.outcome = ({ content }, nth) => (content.text === '1' && nth === 1 ? unavailable() : 'ack')

@@ -124,14 +124,16 @@ export class ScriptedSender implements MessageSender, ChatContext {
 class FailingDatabase implements Database {
   readonly #inner: Database
   readonly #fails: (sql: string) => boolean
+  readonly #loses: (sql: string) => boolean
 
   get dialect(): Database['dialect'] {
     return this.#inner.dialect
   }
 
-  constructor(inner: Database, fails: (sql: string) => boolean) {
+  constructor(inner: Database, fails: (sql: string) => boolean, loses: (sql: string) => boolean) {
     this.#inner = inner
     this.#fails = fails
+    this.#loses = loses
   }
 
   write(...parameters: Parameters<Database['write']>): ReturnType<Database['write']> {
@@ -139,7 +141,9 @@ class FailingDatabase implements Database {
     if (statements.some(({ sql }) => this.#fails(sql))) {
       return Promise.reject(sessionError('STORAGE_FULL', 'later', 'no'))
     }
-    return this.#inner.write(...parameters)
+    const written = this.#inner.write(...parameters)
+    if (!statements.some(({ sql }) => this.#loses(sql))) return written
+    return written.then(() => Promise.reject(sessionError('STORAGE_OUTCOME_UNKNOWN', 'later', 'unknown')))
   }
 
   read(...parameters: Parameters<Database['read']>): ReturnType<Database['read']> {
@@ -170,6 +174,8 @@ export interface Harness {
   readonly eventLog: EventLog
   /** Writes whose SQL it holds for fail. */
   failWrites(when: (sql: string) => boolean): void
+  /** Writes whose SQL it holds for are stored, and fail nevertheless. */
+  loseAnswers(when: (sql: string) => boolean): void
   enqueue(
     words: string,
     options?: Partial<Parameters<Queue['outbox']['enqueue']>[0]>,
@@ -202,12 +208,17 @@ export async function startQueue(
   const instance = makeInstanceId()
   const events: string[] = []
   let fails: (sql: string) => boolean = () => false
+  let loses: (sql: string) => boolean = () => false
   let cutOff: () => void = () => undefined
 
   const open = async (): Promise<{ queue: Queue; eventLog: EventLog }> => {
     let dead = false
     cutOff = () => (dead = true)
-    const database = new FailingDatabase(db.database, (sql) => dead || fails(sql))
+    const database = new FailingDatabase(
+      db.database,
+      (sql) => dead || fails(sql),
+      (sql) => loses(sql),
+    )
     const emitter = new TypedEmitter<QueueEvents>()
     for (const name of EVENT_NAMES) emitter.on(name, () => events.push(name))
     const eventLog = new EventLog({ database, sealer: testSealer(), clock })
@@ -247,6 +258,9 @@ export async function startQueue(
     },
     failWrites(when) {
       fails = when
+    },
+    loseAnswers(when) {
+      loses = when
     },
     enqueue: (words, more) =>
       current.queue.outbox.enqueue({ tenant: exatron, instance, chat: chatA, content: text(words), ...more }),

@@ -61,7 +61,7 @@ test('48 hours at 1,000 messages an hour, 1 % failing: the table holds what is a
   assert(highest.ageMs <= 2 * HOUR, `${highest.ageMs} ms old`)
   assert.deepEqual(h.queue.dispatcher.stats(), { lanes: 0, openChats: 0, lines: 4, timers: 0 })
   // 72 h of facts, 24 h of texts and no keys.
-  const [[contents] = []] = await ask('SELECT COUNT(*) FROM "SentMessage"')
+  const [[contents] = []] = await ask('SELECT COUNT(*) FROM "OutboundContent"')
   assert(Number(contents) <= 25 * MESSAGES_PER_HOUR)
 })
 

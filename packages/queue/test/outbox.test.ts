@@ -36,7 +36,8 @@ test('an accepted message is on disk, pending, with its WhatsApp id fixed', asyn
   })
   const [row] = await h.rows()
   assert.equal(row?.['status'], 'PENDING')
-  assert.equal(Buffer.from(row?.['payload'] as Uint8Array).includes('olá'), false, 'the text is sealed')
+  const [content] = await h.database.read('select payload from "OutboundContent"', [])
+  assert.equal(Buffer.from(content?.['payload'] as Uint8Array).includes('olá'), false, 'the text is sealed')
   assert.equal(await h.queue.outbox.status(makeMessageId(999)), undefined)
 })
 
@@ -500,8 +501,10 @@ test('a row whose content does not open fails alone and does not block its chat'
   const { id } = await h.enqueue('1')
   await h.enqueue('2')
   await h.database.write([
-    { sql: 'update "MessageQueueItem" set payload = ? where seq = 1', params: [new Uint8Array(1)] },
+    { sql: 'update "OutboundContent" set payload = ? where seq = 1', params: [new Uint8Array(1)] },
   ])
+  // What was just accepted is in memory; after a crash it is read.
+  await h.crash()
   h.queue.dispatcher.instanceOnline(h.instance)
   await h.quiet()
   assert.deepEqual(h.sender.texts, ['2'])
@@ -649,10 +652,11 @@ test('forgetting an instance leaves no row of it anywhere, and all of the others
   assert.equal(await h.queue.outbox.forgetInstance(h.instance), 1100)
   for (const { id } of [sent, failed, ...waiting.slice(0, 3)])
     assert.equal(await h.queue.outbox.status(id), undefined)
-  for (const table of ['MessageQueueItem', 'OutboundTombstone', 'SentMessage', 'IdempotencyKey']) {
+  for (const table of ['MessageQueueItem', 'OutboundTombstone', 'IdempotencyKey']) {
     const rows = await h.database.read(`select 1 from "${table}" where instance = ?`, [h.instance])
     assert.equal(rows.length, 0, table)
   }
+  assert.equal((await h.database.read('select 1 from "OutboundContent"', [])).length, 1, 'theirs')
   assert.equal((await h.queue.outbox.status(theirs.id))?.state, 'PENDING')
   assert.deepEqual(await h.queue.outbox.stats(), { pending: 1, processing: 0, failed: 0 })
   assert.equal(
@@ -660,4 +664,41 @@ test('forgetting an instance leaves no row of it anywhere, and all of the others
     undefined,
     'its content is gone',
   )
+})
+
+test('what was said is kept with the message, for 24 h after it, and no longer than its facts', async (t) => {
+  const h = await startQueue(t)
+  h.sender.outcome = ({ content }) =>
+    content.text === 'fails' ? sessionError('SESSION_NOT_ON_WHATSAPP', 'never', 'no') : 'ack'
+  const contents = async () =>
+    (await h.database.read('select seq from "OutboundContent" order by seq', [])).map(({ seq }) => seq)
+  const later = await h.enqueue('later', { sendAt: h.clock.now() + 40 * HOUR })
+  const cancelled = await h.enqueue('cancelled', { sendAt: h.clock.now() + 40 * HOUR })
+  await h.enqueue('sent')
+  await h.enqueue('fails')
+  await h.quiet()
+  await h.queue.outbox.cancel(cancelled.id)
+  assert.deepEqual(await contents(), [1, 3, 4])
+  await h.advance(2 * HOUR, HOUR)
+  await h.queue.sweep.pass()
+  assert.deepEqual(await contents(), [1, 3, 4], 'the failed one had been on its way to WhatsApp')
+  await h.advance(23 * HOUR, HOUR)
+  await h.queue.sweep.pass()
+  assert.deepEqual(await contents(), [1])
+  await h.advance(16 * HOUR, HOUR)
+  assert.equal((await h.queue.outbox.status(later.id))?.state, 'SENT')
+  await h.advance(25 * HOUR, HOUR)
+  await h.queue.sweep.pass()
+  assert.deepEqual(await contents(), [])
+})
+
+test('a text that is not in memory any more is read from disk', async (t) => {
+  const h = await startQueue(t, { online: false, limits: { maxRecentBytes: 1000, maxClaims: 2 } })
+  const texts = Array.from({ length: 20 }, (_, n) => `${n} ${'x'.repeat(40 + 30 * n)}`)
+  await Promise.all(
+    texts.map((words, n) => h.enqueue(words, { chat: `55119000000${n}@s.whatsapp.net` as typeof chatA })),
+  )
+  h.queue.dispatcher.instanceOnline(h.instance)
+  await h.quiet()
+  assert.deepEqual(new Set(h.sender.texts), new Set(texts))
 })

@@ -18,8 +18,8 @@ eachDatabase(({ dialect, test, open }) => {
     await database.write(
       Array.from({ length: 2000 }, (_, seq) => ({
         sql: `insert into "MessageQueueItem" (seq, tenant, instance, chat, priority, status, "waMessageId", "maxRetries",
-              "createdAt", "updatedAt", payload) values (?, 't', 'i', ?, 1, 'PENDING', ?, 3, ?, ?, ?)`,
-        params: [seq, `chat ${seq}`, `wa ${seq}`, at, at, new Uint8Array(250)],
+              "createdAt", "updatedAt") values (?, 't', 'i', ?, 1, 'PENDING', ?, 3, ?, ?)`,
+        params: [seq, `chat ${seq}`, `wa ${seq}`, at, at],
       })),
     )
     const table = `'"MessageQueueItem"'::regclass`

@@ -53,6 +53,7 @@ export function smallLimits(config: Config, ceilingBytes: number): GatewayLimits
       maxOpenChatsPerInstance: 1000,
       maxContentBytes: 4 * MIB,
       maxClaims: 32,
+      maxRecentBytes: MIB,
       maxRates: 5000,
     },
     http: { maxConnections: 250, maxBodiesBytes: 4 * MIB, maxReads: 4, maxUnsentBytes: 8 * MIB },

@@ -69,7 +69,7 @@ export const mutants = {
   keyForgottenWithItsRow: {
     name: 'an Idempotency-Key is known only as long as its row',
     file: 'packages/queue/src/outbound-store.ts',
-    find: /(\n\s+)(this\.#keepContent\(identity, sentAt\),\n)/,
+    find: /(\n\s+)(\.\.\.events\.map\(\(event\) => this\.#log\(event\)\),\n\s+last,\n)/,
     replace: `$1{ sql: 'delete from "IdempotencyKey" where seq = ?', params: [seq] },$1$2`,
   },
 } as const satisfies Readonly<Record<string, Mutant>>
