@@ -17,6 +17,7 @@ export {
   diskShimFor,
   restoreAfterPowerCut,
 } from './disk-shim/disk-shim.ts'
+export { DiskTrace } from './disk-shim/disk-trace.ts'
 export { findPostgres, startPostgres, type TestPostgres } from './postgres-server.ts'
 
 type Dialect = Database['dialect']

@@ -5,6 +5,7 @@ import { queueMigrations } from '../../src/index.ts'
 import { crashLoop } from './crash-loop.ts'
 import { diskFaults, powerCuts } from './disks.ts'
 import { figuresOf, recordProof, scaled } from './report.ts'
+import { tracedCuts } from './traced-cuts.ts'
 
 const KILLS = { sqlite: 1000, postgres: 300 } as const
 /** A run is judged as a whole, so a long one is several: its history stays small and each has a seed of its own. */
@@ -20,16 +21,24 @@ eachDatabase(({ dialect, test, open }) => {
   })
 })
 
-test(`${scaled(1000)} power cuts`, async (t) => {
+test(`${scaled(200)} power cuts, each with a restart`, async (t) => {
   const library = diskShimFor(t)
   if (library === null) return
-  await inRuns('power cuts', 1000, (times, seed) => powerCuts({ library, times, seed }))
+  await inRuns('power cuts with a restart', 200, (times, seed) => powerCuts({ library, times, seed }))
+})
+
+test(`${scaled(1000)} power cuts at calls of recorded runs`, async (t) => {
+  const library = diskShimFor(t)
+  if (library === null) return
+  const { violations, ...figures } = await tracedCuts({ library, cuts: scaled(1000), seed: 1_000_001 })
+  recordProof('power cuts at calls of recorded runs', { ...figures, violations: violations.length })
+  assert.deepEqual(violations, [])
 })
 
 test(`${scaled(1000)} disk errors`, async (t) => {
   const library = diskShimFor(t)
   if (library === null) return
-  await inRuns('disk errors', 1000, (times, seed) => diskFaults({ library, times, seed }))
+  await inRuns('disk errors', 1000, (times, seed) => diskFaults({ library, times, seed }), 50)
 })
 
 type Result = Awaited<ReturnType<typeof crashLoop>>
@@ -38,12 +47,13 @@ async function inRuns(
   name: string,
   times: number,
   run: (times: number, seed: number) => Promise<Result>,
+  most = RUN,
 ): Promise<void> {
   const results: Result[] = []
   const sum = (of: (result: Result) => number): number => results.reduce((all, one) => all + of(one), 0)
   const violations = (): string[] => results.flatMap((result) => result.violations)
-  for (let left = scaled(times), seed = 1; left > 0; left -= RUN, seed++) {
-    results.push(await run(Math.min(left, RUN), seed))
+  for (let left = scaled(times), seed = 1; left > 0; left -= most, seed++) {
+    results.push(await run(Math.min(left, most), seed))
     recordProof(
       name,
       figuresOf({

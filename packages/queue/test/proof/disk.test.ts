@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { diskShimFor } from '@eclusa/storage/test-kit'
 import { diskFaults, powerCuts } from './disks.ts'
+import { tracedCuts } from './traced-cuts.ts'
 
 const CUTS = 50
 const FAULTS = 60
@@ -13,6 +14,15 @@ test(`after ${CUTS} power cuts, which leave only synced bytes, nothing that was 
   t.diagnostic(JSON.stringify({ ...result, readyMs: undefined }))
   assert.deepEqual(result.violations, [])
   assert(result.accepted > CUTS, 'hardly anything was under way')
+})
+
+test('a power cut at any of 200 calls of recorded runs leaves a whole database with all that had been told', async (t) => {
+  const library = diskShimFor(t)
+  if (library === null) return
+  const result = await tracedCuts({ library, cuts: 200, seed: 6 })
+  t.diagnostic(JSON.stringify(result))
+  assert.deepEqual(result.violations, [])
+  assert(result.told > 1000, 'hardly anything had been told')
 })
 
 test(`with ${FAULTS} disk errors nothing is acknowledged without its data, and each restart recovers`, async (t) => {

@@ -11,8 +11,6 @@ interface DiskRun {
   readonly library: string
   readonly times: number
   readonly seed: number
-  readonly program?: string
-  readonly untilWrong?: boolean
 }
 
 /** Watched calls of one life; a commit makes about five. */
@@ -61,7 +59,7 @@ interface Watch {
 }
 
 async function onDisk(
-  { times, seed, program, untilWrong }: DiskRun,
+  { times, seed }: DiskRun,
   disk: {
     readonly envOf: (watch: Watch, life: number) => Readonly<Record<string, string>>
     readonly afterDeath: (watch: Watch) => void
@@ -75,8 +73,6 @@ async function onDisk(
     place: { file: join(watch.folder, 'eclusa.db') },
     kills: times,
     seed,
-    ...(program === undefined ? {} : { program }),
-    ...(untilWrong === undefined ? {} : { untilWrong }),
     envOf: (life) => disk.envOf(watch, life),
     afterDeath: (life) => {
       disk.afterDeath(watch)

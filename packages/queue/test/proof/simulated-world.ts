@@ -93,7 +93,7 @@ export class SimulatedStore {
   // bounded by: the run
   #waiting: Waiting[] = []
   #isBusy = false
-  readonly #prepared = new Map<string, ReturnType<DatabaseSync['prepare']>>()
+  readonly #prepared = new Map<string, Prepared>()
 
   constructor(time: SimulatedTime, faults: StoreFaults) {
     this.#time = time
@@ -142,7 +142,7 @@ export class SimulatedStore {
     this.#isBusy = false
     const outcome = this.#faults.outcome()
     const answers: (() => void)[] = []
-    this.sql.exec('begin')
+    this.#run('begin')
     for (const one of batch) {
       if (one.statements === null) continue
       const result = this.#unit(one.statements)
@@ -153,10 +153,10 @@ export class SimulatedStore {
         else one.resolve(result as never)
       })
     }
-    this.sql.exec(outcome === 'fails' ? 'rollback' : 'commit')
+    this.#run(outcome === 'fails' ? 'rollback' : 'commit')
     for (const { read, resolve } of batch) {
       if (read === null) continue
-      const rows = this.#prepare(read.sql).all(...read.params)
+      const rows = this.#prepare(read.sql).statement.all(...read.params)
       answers.push(() => resolve(rows as never))
     }
     const alive = batch.filter(({ statements }) => statements !== null)
@@ -166,23 +166,21 @@ export class SimulatedStore {
   }
 
   #unit(statements: readonly Statement[]): readonly StatementResult[] | EclusaError {
-    this.sql.exec('savepoint unit')
+    this.#run('savepoint unit')
     try {
       const results = statements.map(({ sql, params, mustChange }) => {
-        const statement = this.#prepare(sql)
-        const isQuery = statement.columns().length > 0
+        const { statement, isQuery, isReturning } = this.#prepare(sql)
         const rows = isQuery ? (statement.all(...params) as unknown as readonly Row[]) : []
-        const isReturning = /\breturning\b/i.test(sql)
         const changes = isQuery ? (isReturning ? rows.length : 0) : Number(statement.run(...params).changes)
         if (mustChange !== undefined && changes !== mustChange)
           throw new EclusaError(storageErrors.CONFLICT, { details: { reason: 'must-change' } })
         return { rows, changes }
       })
-      this.sql.exec('release unit')
+      this.#run('release unit')
       return results
     } catch (error) {
-      this.sql.exec('rollback to unit')
-      this.sql.exec('release unit')
+      this.#run('rollback to unit')
+      this.#run('release unit')
       if (error instanceof EclusaError) return error
       const isConstraint = (Number((error as { errcode?: number }).errcode) & 0xff) === 19
       const kind = isConstraint ? storageErrors.CONFLICT : storageErrors.STATEMENT_FAILED
@@ -190,9 +188,24 @@ export class SimulatedStore {
     }
   }
 
-  #prepare(sql: string): ReturnType<DatabaseSync['prepare']> {
-    let statement = this.#prepared.get(sql)
-    if (statement === undefined) this.#prepared.set(sql, (statement = this.sql.prepare(sql)))
-    return statement
+  #run(sql: string): void {
+    this.#prepare(sql).statement.run()
   }
+
+  #prepare(sql: string): Prepared {
+    let prepared = this.#prepared.get(sql)
+    if (prepared === undefined) {
+      const statement = this.sql.prepare(sql)
+      const isQuery = statement.columns().length > 0
+      prepared = { statement, isQuery, isReturning: isQuery && /\breturning\b/i.test(sql) }
+      this.#prepared.set(sql, prepared)
+    }
+    return prepared
+  }
+}
+
+interface Prepared {
+  readonly statement: ReturnType<DatabaseSync['prepare']>
+  readonly isQuery: boolean
+  readonly isReturning: boolean
 }

@@ -8,6 +8,8 @@
  *                             back early and out of order
  *   DISK_SHIM_CUT_AT=n        the power goes (SIGKILL) at the n-th watched call; odd n before it, even n after it
  *   DISK_SHIM_FAULT=kind:n:m  watched calls n to n+m-1 fail: eio, enospc, or short (half is written, then ENOSPC)
+ *   DISK_SHIM_TRACE=path      each watched call is appended to this file, in order: a line "kind name from length", then
+ *                             the bytes of a write; for cuts at any of them, later
  *   DISK_SHIM_SEED=n          of the random numbers
  *
  * A watched call is a write, truncate or sync of a watched file. A file exists after a cut once it has been synced; a
@@ -49,6 +51,7 @@ static struct file files[MAX_FILES];
 static int file_count;
 static int file_of[MAX_FD]; /* index + 1; 0: not watched */
 static const char *dir, *shadow;
+static int trace_fd = -1;
 static size_t dir_length;
 static long fsync_us, leak, cut_at, fault_from, fault_count, calls;
 static char fault_kind[16];
@@ -59,6 +62,7 @@ static int (*real_openat)(int, const char *, int, ...);
 static int (*real_close)(int);
 static ssize_t (*real_write)(int, const void *, size_t);
 static ssize_t (*real_pwrite)(int, const void *, size_t, off_t);
+static ssize_t (*real_writev)(int, const struct iovec *, int);
 static ssize_t (*real_pread)(int, void *, size_t, off_t);
 static int (*real_ftruncate)(int, off_t);
 static int (*real_fsync)(int);
@@ -88,6 +92,9 @@ static void prepare(void) {
   dir = getenv("DISK_SHIM_DIR");
   dir_length = dir == NULL ? 0 : strlen(dir);
   shadow = getenv("DISK_SHIM_SHADOW");
+  real_writev = dlsym(RTLD_NEXT, "writev");
+  const char *trace_path = getenv("DISK_SHIM_TRACE");
+  if (trace_path != NULL) trace_fd = real_open(trace_path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   const char *fault = getenv("DISK_SHIM_FAULT");
   if (fault != NULL) sscanf(fault, "%15[a-z]:%ld:%ld", fault_kind, &fault_from, &fault_count);
   real_fsync = dlsym(RTLD_NEXT, "fsync");
@@ -187,6 +194,17 @@ static void note_sync(int fd, struct file *file) {
   real_close(to_fd);
 }
 
+/* —— the trace —— */
+
+/* One call, so that a process that is killed leaves a whole record or none. */
+static void trace(const char *kind, const char *name, off_t from, size_t length, const void *bytes) {
+  if (trace_fd < 0) return;
+  char line[320];
+  int line_length = snprintf(line, sizeof line, "%s %s %lld %zu\n", kind, name, (long long)from, length);
+  struct iovec parts[2] = {{line, (size_t)line_length}, {(void *)bytes, bytes == NULL ? 0 : length}};
+  if (real_writev(trace_fd, parts, bytes == NULL ? 1 : 2) < 0) abort();
+}
+
 /* —— faults —— */
 
 enum { GO_ON, SHORT, FAIL };
@@ -216,6 +234,7 @@ static ssize_t watched_pwrite(int fd, struct file *file, const void *bytes, size
   if (fault != FAIL) {
     written = real_pwrite(fd, bytes, fault == SHORT && length > 1 ? length / 2 : length, at);
     if (written > 0) note_write(fd, file, at, (size_t)written);
+    if (written > 0) trace("write", file->name, at, (size_t)written, bytes);
   }
   end_call(n);
   pthread_mutex_unlock(&lock);
@@ -227,6 +246,7 @@ static int watched_ftruncate(int fd, struct file *file, off_t length) {
   long n = begin_call();
   int result = fault_at(n) == GO_ON ? real_ftruncate(fd, length) : -1;
   if (result == 0 && (file->cut_to < 0 || length < file->cut_to)) file->cut_to = length;
+  if (result == 0) trace("truncate", file->name, length, 0, NULL);
   end_call(n);
   pthread_mutex_unlock(&lock);
   return result;
@@ -243,6 +263,7 @@ static int sync_file(int fd, int (*real)(int)) {
   long n = begin_call();
   int result = fault_at(n) == GO_ON ? real(fd) : -1;
   if (result == 0) note_sync(fd, file);
+  if (result == 0) trace("sync", file->name, 0, 0, NULL);
   end_call(n);
   pthread_mutex_unlock(&lock);
   return result;
@@ -341,5 +362,11 @@ int unlink(const char *path) {
     snprintf(other, sizeof other, "%s/%s", shadow, name);
     real_unlink(other);
   }
-  return real_unlink(path);
+  int result = real_unlink(path);
+  if (name != NULL && result == 0) {
+    pthread_mutex_lock(&lock);
+    trace("unlink", name, 0, 0, NULL);
+    pthread_mutex_unlock(&lock);
+  }
+  return result;
 }

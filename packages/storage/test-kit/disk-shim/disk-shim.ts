@@ -52,7 +52,9 @@ export interface DiskShimOptions {
   /** Added to each fsync and fdatasync, µs. */
   readonly fsyncMicros?: number
   /** The folder whose files are watched, and where what a power cut leaves of them is kept. */
-  readonly watch?: { readonly folder: string; readonly shadow: string }
+  readonly watch?: { readonly folder: string; readonly shadow?: string }
+  /** Each watched call is appended to this file: `DiskTrace` reads it. */
+  readonly trace?: string
   /** 0 to 100: so many of the pieces written, but not synced, survive a cut nevertheless. */
   readonly leakPercent?: number
   /** The power goes at this watched call. */
@@ -68,11 +70,13 @@ export interface DiskShimOptions {
 
 /** The environment of a process that runs on such a disk. */
 export function diskShimEnv(options: DiskShimOptions): Record<string, string> {
-  const { library, fsyncMicros, watch, leakPercent, cutAt, fault, seed } = options
+  const { library, fsyncMicros, watch, trace, leakPercent, cutAt, fault, seed } = options
   return {
     LD_PRELOAD: library,
     ...(fsyncMicros === undefined ? {} : { DISK_SHIM_FSYNC_US: `${fsyncMicros}` }),
-    ...(watch === undefined ? {} : { DISK_SHIM_DIR: watch.folder, DISK_SHIM_SHADOW: watch.shadow }),
+    ...(watch === undefined ? {} : { DISK_SHIM_DIR: watch.folder }),
+    ...(watch?.shadow === undefined ? {} : { DISK_SHIM_SHADOW: watch.shadow }),
+    ...(trace === undefined ? {} : { DISK_SHIM_TRACE: trace }),
     ...(leakPercent === undefined ? {} : { DISK_SHIM_LEAK: `${leakPercent}` }),
     ...(cutAt === undefined ? {} : { DISK_SHIM_CUT_AT: `${cutAt}` }),
     ...(fault === undefined ? {} : { DISK_SHIM_FAULT: `${fault.kind}:${fault.from}:${fault.count}` }),
