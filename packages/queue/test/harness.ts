@@ -9,7 +9,7 @@ import {
 } from '@eclusa/kernel'
 import { ManualClock, seededRandom, settle } from '@eclusa/kernel/test-kit'
 import { type Database, EventLog } from '@eclusa/storage'
-import { openTestDatabase, testSealer } from '@eclusa/storage/test-kit'
+import { openTestDatabase, type TestDatabase, testSealer } from '@eclusa/storage/test-kit'
 import {
   type CareOptions,
   type ChatContext,
@@ -24,6 +24,7 @@ import {
   queueMigrations,
   type QueueEvents,
 } from '../src/index.ts'
+import { memoryDatabase } from './proof/simulated-world.ts'
 
 export const exatron = parseTenantId('exatron')
 export const chatA = '5511900000001@s.whatsapp.net' as ChatId
@@ -197,13 +198,16 @@ export async function startQueue(
     limits?: Partial<DispatcherLimits>
     online?: boolean
     seed?: number
-    /** Which database; where `t` is not the test's own. */
-    dialect?: Database['dialect']
+    /** Which database; where `t` is not the test's own. In memory it is SQLite without a thread and a disk. */
+    dialect?: Database['dialect'] | 'memory'
   } = {},
 ): Promise<Harness> {
   const clock = new ManualClock()
   const { dialect } = options
-  const db = await openTestDatabase(t, queueMigrations, dialect === undefined ? {} : { dialect })
+  const db =
+    dialect === 'memory'
+      ? inMemory()
+      : await openTestDatabase(t, queueMigrations, dialect === undefined ? {} : { dialect })
   const sender = new ScriptedSender(clock)
   const instance = makeInstanceId()
   const events: string[] = []
@@ -303,6 +307,11 @@ export async function startQueue(
     await stopped
   })
   return harness
+}
+
+function inMemory(): Pick<TestDatabase, 'database' | 'reopen'> {
+  const database = memoryDatabase()
+  return { database, reopen: async () => database }
 }
 
 const EVENT_NAMES = [

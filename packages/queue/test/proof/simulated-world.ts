@@ -88,14 +88,14 @@ interface Waiting {
 /** Real SQL on SQLite in memory; commits take time, fail, or succeed without an answer. */
 export class SimulatedStore {
   readonly sql = new DatabaseSync(':memory:')
-  readonly #time: SimulatedTime
+  readonly #time: Pick<SimulatedTime, 'after'>
   readonly #faults: StoreFaults
   // bounded by: the run
   #waiting: Waiting[] = []
   #isBusy = false
   readonly #prepared = new Map<string, Prepared>()
 
-  constructor(time: SimulatedTime, faults: StoreFaults) {
+  constructor(time: Pick<SimulatedTime, 'after'>, faults: StoreFaults) {
     this.#time = time
     this.#faults = faults
     for (const { sql } of [...storageMigrations, ...queueMigrations]) if (sql !== '') this.sql.exec(sql)
@@ -202,6 +202,13 @@ export class SimulatedStore {
     }
     return prepared
   }
+}
+
+/** The same without trouble: a real database in memory, whose commits take a turn of the event loop. */
+export function memoryDatabase(): Database {
+  const turns = { after: (_: number, run: () => void) => (setImmediate(run), () => undefined) }
+  const store = new SimulatedStore(turns, { latencyMs: () => 0, outcome: () => 'ok', dies: () => 'no' })
+  return store.open({ isDead: false }, () => undefined)
 }
 
 interface Prepared {
