@@ -42,8 +42,8 @@ const MAX_ATTEMPTS = 5
 const SUSPECT_AFTER_ATTEMPTS = 2
 /** The next try comes after 1 s, 2 s, 4 s, 8 s; longer only while the database fails. */
 const MAX_BACKOFF_MS = 30 * SECOND
-/** Longest walk; then it counts as failed. */
-const WALK_WITHIN_MS = MINUTE
+/** Longest walk, past the 5 minutes that a flow may run by itself; then it counts as failed. */
+const WALK_WITHIN_MS: number = 6 * MINUTE
 /** Walks under way get so long to end when the gateway stops. */
 const STOP_WITHIN_MS = SECOND
 
