@@ -198,11 +198,16 @@ export async function startApp(options: AppOptions): Promise<App> {
           }
         },
         async enqueue({ text, idempotencyKey: key, chat, ...message }) {
+          const conversation = await conversations.notClosedIn(message.instance, chat)
           await outbox.enqueue({
             ...message,
             chat: await sessions.canonicalChat(message.instance, chat),
             content: { kind: 'text', text },
             idempotency: { key, bodyHash: key },
+            alongside: ({ seq }) =>
+              conversation === undefined
+                ? []
+                : [conversations.plan.outboundEntry(conversation, { messageSeq: seq, text, by: 'system' })],
           })
         },
       },
@@ -301,7 +306,14 @@ export async function startApp(options: AppOptions): Promise<App> {
     const { outbox, dispatcher } = queue
 
     // In: what contacts write, through contacts and conversations, each message once.
-    const conversations = new Conversations({ database, sealer, events, clock, log })
+    const conversations = new Conversations({
+      database,
+      sealer,
+      events,
+      clock,
+      log,
+      reopenWithinMs: config.conversationsReopenWithinMs,
+    })
     const allowed = parseAllowList(config.outgoingAllow)
     if ('fault' in allowed) throw new Error(allowed.fault)
     const outgoing = new GuardedHttp({ allow: allowed, clock })
@@ -401,6 +413,7 @@ export async function startApp(options: AppOptions): Promise<App> {
       sessionEvents,
       outbox,
       eventLog: events,
+      forgetMore: (instance) => conversations.traces.forgetInstance(instance),
       clock,
       log,
     })

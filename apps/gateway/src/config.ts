@@ -334,6 +334,14 @@ const configTable = {
     default: 'America/Sao_Paulo',
     doc: 'Time zone of contacts whose number does not tell, for the quiet hours.',
   },
+  conversationsReopenWithinMs: {
+    env: 'ECLUSA_CONVERSATIONS_REOPEN_WITHIN_MS',
+    kind: 'integer',
+    default: 600_000,
+    min: 0,
+    max: MAX_MS,
+    doc: 'A contact who writes this soon after their conversation was closed goes on in the same one; 0: never.',
+  },
   queueExpireAfterMs: {
     env: 'ECLUSA_QUEUE_EXPIRE_AFTER_MS',
     kind: 'integer',

@@ -109,7 +109,7 @@ function messagesFor(
 ): FlowRunnerOptions['messages'] {
   return {
     async enqueue({ tenant, instance, chat, conversation, text, key }) {
-      const { id } = await outbox.enqueue({
+      await outbox.enqueue({
         tenant,
         instance,
         chat: await canonicalChat(instance, chat),
@@ -117,8 +117,13 @@ function messagesFor(
         purpose: 'reply',
         // Said before a crash, perhaps in other words when a field has changed since: it is not said again.
         idempotency: { key, bodyHash: key },
+        alongside: ({ seq }) => [
+          conversations.plan.outboundEntry(
+            { tenant, instance, id: conversation },
+            { messageSeq: seq, text, by: 'flow' },
+          ),
+        ],
       })
-      await conversations.fileOutbound({ tenant, id: conversation }, { message: id, by: 'flow' })
     },
   }
 }

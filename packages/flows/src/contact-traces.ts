@@ -95,8 +95,8 @@ export class ContactTraces {
         let after = 0
         for (;;) {
           const entries = await this.#store.history(conversation, { after, limit: PAGE })
-          if (entries.length > 0 || after === 0) yield { conversation, entries }
-          if (entries.length < PAGE) break
+          if (entries.length > 0) yield { conversation, entries }
+          if (entries.length === 0) break
           after = entries.at(-1)?.id ?? after
         }
       }

@@ -1,11 +1,4 @@
-import {
-  type Clock,
-  type ContactId,
-  EclusaError,
-  type MessageId,
-  parseMessageId,
-  type TenantId,
-} from '@eclusa/kernel'
+import { type Clock, type ContactId, EclusaError, type TenantId } from '@eclusa/kernel'
 import type { EventLog, Statement } from '@eclusa/storage'
 import type {
   Actor,
@@ -358,21 +351,19 @@ export class ConversationPlans {
     }
   }
 
-  /** An answer that was queued, by its id: once, whatever state the conversation is in. */
-  async fileOutbound(
-    ref: ConversationRef,
-    how: { readonly message: MessageId; readonly by: Actor },
-  ): Promise<Planned> {
-    const before = await this.#store.get(ref.tenant, ref.id)
-    if (before === undefined) return refused('NOT_FOUND')
-    const { seq: messageSeq } = parseMessageId(how.message)
-    if (await this.#store.hasOutbound(messageSeq)) return unchanged(before)
-    const entry: NewEntry = { kind: 'outbound', at: this.#clock.now(), actor: how.by, messageSeq }
-    return {
-      outcome: { done: true, conversation: before },
-      statements: [this.#store.addEntry(before, entry)],
-      after: () => undefined,
-    }
+  /** An answer in the history: to be committed with the row of the queue. @param how `messageSeq` as the queue counts */
+  outboundEntry(
+    conversation: Pick<Conversation, 'id' | 'tenant' | 'instance'>,
+    how: { readonly messageSeq: number; readonly text: string; readonly by: Actor },
+  ): Statement {
+    const { messageSeq, text, by } = how
+    return this.#store.addEntry(conversation, {
+      kind: 'outbound',
+      at: this.#clock.now(),
+      actor: by,
+      messageSeq,
+      text,
+    })
   }
 
   /** It became part of an older one, which has its history now. */
@@ -399,6 +390,10 @@ export class ConversationPlans {
       this.#store.addEntry(kept, { ...entry, text: gone.id }),
       this.#event(kept, 'merged', 'system', gone),
     ]
+  }
+
+  nothing(why: Refusal): Planned {
+    return refused(why)
   }
 
   /** Tells which lines a commit may let move. */

@@ -1,4 +1,11 @@
-import type { ChatId, ContactId, InboundOrigin, InstanceId, TenantId } from '@eclusa/kernel'
+import {
+  type ChatId,
+  type ContactId,
+  type InboundOrigin,
+  type InstanceId,
+  MIB,
+  type TenantId,
+} from '@eclusa/kernel'
 import type { Database, Row, Sealer, SqlValue, Statement } from '@eclusa/storage'
 import type {
   Actor,
@@ -102,6 +109,11 @@ export class ConversationStore {
       tenant,
       id,
     ])
+    return row
+  }
+
+  async find(id: ConversationId): Promise<ConversationRow | undefined> {
+    const [row] = await this.#read(`select ${COLUMNS} from "Conversation" where id = ?`, [id])
     return row
   }
 
@@ -258,15 +270,20 @@ export class ConversationStore {
     return (row?.['last_operator'] ?? null) as OperatorId | null
   }
 
-  /** At most `limit` (up to 500) entries after the cursor `after`, oldest first. */
+  /** At most `limit` (up to 500) entries after the cursor, oldest first, ending with the one that reaches `maxBytes`. */
   async history(
     { tenant, id }: Pick<Conversation, 'tenant' | 'id'>,
-    page: { readonly after: number; readonly limit: number },
+    page: { readonly after: number; readonly limit: number; readonly maxBytes?: number },
   ): Promise<readonly ConversationEntry[]> {
     const rows = await this.#database.read(
       `select id, tenant, instance, kind, at, journal_id, message_seq, sector, operator, actor, waited_ms, sealed
-       from "ConversationEntry" where conversation = ? and tenant = ? and id > ? order by id limit ?`,
-      [id, tenant, page.after, Math.min(page.limit, MAX_HISTORY)],
+       from "ConversationEntry" join (
+         select sized_id, bytes, sum(bytes) over (order by sized_id) as total_bytes from (
+           select id as sized_id, coalesce(length(sealed), 0) + 1 as bytes from "ConversationEntry"
+           where conversation = ? and tenant = ? and id > ? order by id limit ?
+         ) as page
+       ) as sized on id = sized_id where total_bytes - bytes < ? order by id`,
+      [id, tenant, page.after, Math.min(page.limit, MAX_HISTORY), page.maxBytes ?? MIB],
     )
     return rows.map((row) => this.#entryOf(row))
   }
@@ -332,14 +349,6 @@ export class ConversationStore {
     const rows = await this.#database.read(
       'select 1 as found from "ConversationEntry" where conversation = ? and key = ?',
       [conversation, key],
-    )
-    return rows.length > 0
-  }
-
-  async hasOutbound(messageSeq: number): Promise<boolean> {
-    const rows = await this.#database.read(
-      'select 1 as found from "ConversationEntry" where message_seq = ?',
-      [messageSeq],
     )
     return rows.length > 0
   }

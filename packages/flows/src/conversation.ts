@@ -82,7 +82,7 @@ export interface ConversationEntry {
   readonly actor: Actor
   /** Of an assignment from the line: how long it had waited. */
   readonly waitedMs: number | null
-  /** A note, the comment beside a transfer, the reason of a close. */
+  /** A note, the comment beside a change, the text of an answer. */
   readonly text: string | null
 }
 

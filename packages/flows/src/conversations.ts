@@ -6,7 +6,6 @@ import {
   type InboundOrigin,
   type InstanceId,
   type Logger,
-  type MessageId,
   MINUTE,
   type TenantId,
 } from '@eclusa/kernel'
@@ -53,6 +52,9 @@ export const DEFAULT_REOPEN_WITHIN_MS = 10 * MINUTE
 
 /** Lost races in a row after which a change is given up; each lost one means that somebody else's took place. */
 const MAX_ATTEMPTS = 50
+
+/** Conversations of an operator that are given back in one step. */
+const RETURN_STEP = 100
 
 /** What a message came to. */
 export interface Received {
@@ -238,14 +240,6 @@ export class Conversations {
     return this.#change(() => this.plan.note(ref, how))
   }
 
-  /** Names an answer that was queued in the history, once. */
-  fileOutbound(
-    ref: ConversationRef,
-    how: { readonly message: MessageId; readonly by: Actor },
-  ): Promise<Outcome> {
-    return this.#change(() => this.plan.fileOutbound(ref, how))
-  }
-
   /** The first of a sector's line whom the operator can answer, on their own demand. */
   async takeFirst(tenant: TenantId, sector: SectorId, id: OperatorId): Promise<Outcome> {
     const operator = await this.operators.get(tenant, id)
@@ -258,6 +252,11 @@ export class Conversations {
     return conversation === undefined ? { done: false, why: 'NOT_WAITING' } : { done: true, conversation }
   }
 
+  /** Of whichever tenant. */
+  find(id: ConversationId): Promise<Conversation | undefined> {
+    return this.#store.find(id)
+  }
+
   get(tenant: TenantId, id: ConversationId): Promise<Conversation | undefined> {
     return this.#store.get(tenant, id)
   }
@@ -265,6 +264,11 @@ export class Conversations {
   /** The one that is not closed, if any. */
   notClosedOf(instance: InstanceId, contact: ContactId): Promise<Conversation | undefined> {
     return this.#store.notClosedOf(instance, contact)
+  }
+
+  /** As `notClosedOf`, by the chat in which the contact last wrote. */
+  notClosedIn(instance: InstanceId, chat: ChatId): Promise<Conversation | undefined> {
+    return this.#store.notClosedIn(instance, chat)
   }
 
   /** Newest first; go on with `next` as `before`, null at the end. A page may be short and not the last. */
@@ -276,10 +280,13 @@ export class Conversations {
     return this.#store.list(tenant, filter, page)
   }
 
-  /** At most 500 entries after the cursor, oldest first. */
+  /**
+   * Entries after the cursor, oldest first, at most 500, ending with the one that reaches `maxBytes` (default: 1 MiB) of
+   * sealed words: at least one comes.
+   */
   history(
     ref: ConversationRef,
-    page: { readonly after: number; readonly limit: number },
+    page: { readonly after: number; readonly limit: number; readonly maxBytes?: number },
   ): Promise<readonly ConversationEntry[]> {
     return this.#store.history(ref, page)
   }
@@ -291,6 +298,39 @@ export class Conversations {
     page: { readonly after: number; readonly limit: number },
   ): Promise<readonly (Conversation & { readonly place: number | null })[]> {
     return this.#store.line(tenant, sector, page)
+  }
+
+  /**
+   * Gives back what an operator has, each to where it stood in its line; returns how many. What is given to them
+   * meanwhile comes back too, so make them unavailable first.
+   */
+  async returnAll(tenant: TenantId, operator: OperatorId, how: By): Promise<number> {
+    let returnedCount = 0
+    for (;;) {
+      const theirs = await this.#store.assignedTo(tenant, operator, RETURN_STEP)
+      for (const one of theirs) {
+        const outcome = await this.#change(async () => {
+          const now = await this.#store.get(tenant, one.id)
+          // Somebody moved it meanwhile.
+          if (now?.operator !== operator) return this.plan.nothing('NOT_WAITING')
+          return this.plan.returnToLine(one, how)
+        })
+        if (outcome.done) returnedCount++
+      }
+      if (theirs.length < RETURN_STEP) return returnedCount
+    }
+  }
+
+  /**
+   * Takes an operator away; what they have goes back to its lines.
+   * @throws CONVERSATION_OPERATOR_UNKNOWN
+   */
+  async deleteOperator(tenant: TenantId, operator: OperatorId, how: By): Promise<void> {
+    await this.operators.change(tenant, operator, { availability: 'offline', capacity: 0 })
+    for (let count = 0; !(await this.operators.delete(tenant, operator)); count++) {
+      if (count >= MAX_ATTEMPTS) throw new EclusaError(storageErrors.BUSY)
+      await this.returnAll(tenant, operator, how)
+    }
   }
 
   /** How many wait before it in its line: 0 for the first; null when it does not wait. */

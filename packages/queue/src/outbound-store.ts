@@ -53,6 +53,8 @@ export interface NewRow {
   /** Epoch milliseconds; null: as the setting says. */
   readonly expiresAt: number | null
   readonly event: DurableEvent
+  /** Committed with it. */
+  readonly alongside: readonly Statement[]
 }
 
 /** The head of a chat, marked PROCESSING. */
@@ -269,6 +271,7 @@ export class OutboundStore {
     const unit: Statement[] = []
     for (const row of rows) {
       unit.push(this.#insert(row), this.#contents.insert(row.identity, row.content), this.#log(row.event))
+      unit.push(...row.alongside)
     }
     const first = rows[0]?.identity
     if (first === undefined) return null

@@ -12,7 +12,7 @@ import {
   type TypedEmitter,
   type WaMessageId,
 } from '@eclusa/kernel'
-import { type Neighbours, storageErrors } from '@eclusa/storage'
+import { type Neighbours, type Statement, storageErrors } from '@eclusa/storage'
 import type { ContentStore } from './content-store.ts'
 import type { QueueCounts, QueueStats } from './counts.ts'
 import type { Endings } from './endings.ts'
@@ -48,6 +48,8 @@ export interface NewOutbound {
   readonly expiresAt?: number
   /** The same key with the same hash within 24 h answers with the first message. */
   readonly idempotency?: { readonly key: string; readonly bodyHash: string }
+  /** What is committed together with the message, and not again for a known key. Inserts of rows of its own only. */
+  readonly alongside?: (message: OutboundIdentity) => readonly Statement[]
 }
 
 export interface Accepted {
@@ -247,6 +249,7 @@ export class Outbox {
       purpose,
       notBefore,
       expiresAt: message.expiresAt ?? lastsUntil,
+      alongside: message.alongside?.(identity) ?? [],
       event: { name: 'outbound.accepted', event: { ...refOf(identity), state: 'PENDING', at: now } },
     }
   }

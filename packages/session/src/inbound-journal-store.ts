@@ -177,6 +177,27 @@ export class InboundJournal {
     return { items, next: items.at(-1)?.id ?? null }
   }
 
+  /**
+   * Those of `ids` (at most 500) that are still there, in order of id, ending with the one that reaches `maxBytes` of
+   * sealed content: at least one comes.
+   */
+  async ofIds(
+    instance: InstanceId,
+    ids: readonly number[],
+    maxBytes: number,
+  ): Promise<readonly JournalEntry[]> {
+    if (ids.length === 0) return []
+    const list =
+      this.#database.dialect === 'sqlite'
+        ? 'SELECT value FROM json_each(?)'
+        : 'SELECT value::bigint FROM jsonb_array_elements_text(?::jsonb) AS element (value)'
+    const rows = await this.#page(`id IN (${list}) AND instance = ?`, [JSON.stringify(ids), instance], {
+      limit: 500,
+      maxBytes,
+    })
+    return rows.map((row) => this.#entry(instance, row))
+  }
+
   /** What opens the votes on a poll of this chat; undefined when it never came here. */
   async poll(instance: InstanceId, chat: ChatId, poll: MessageKey): Promise<KnownPoll | undefined> {
     const [row] = await this.#database.read(

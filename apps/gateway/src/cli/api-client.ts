@@ -79,7 +79,7 @@ export class ApiClient {
   }
 
   /** Any other call of the API: its answer as it came. */
-  call(method: 'GET' | 'POST' | 'PUT' | 'DELETE', path: string, body?: object): Promise<unknown> {
+  call(method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE', path: string, body?: object): Promise<unknown> {
     return this.#call(method, path, body)
   }
 

@@ -1,4 +1,5 @@
 import type { ContactDirectory, ContactLedger } from '@eclusa/contacts'
+import type { Conversations } from '@eclusa/flows'
 import {
   type ChatId,
   type Clock,
@@ -9,7 +10,6 @@ import {
   randomBase32,
 } from '@eclusa/kernel'
 import { type ChatContext, type Queue, queueErrors } from '@eclusa/queue'
-import type { Conversations } from '@eclusa/flows'
 import type { InboundJournal } from '@eclusa/session'
 import Fastify, {
   type FastifyBaseLogger,
@@ -33,6 +33,7 @@ import { BodyBudget, MAX_BODY_BYTES } from './body-budget.ts'
 import { type HttpLimits, MAX_HEADER_BYTES } from './limits.ts'
 import { problemOf, toEclusaError } from './problem.ts'
 import { contactRoutes } from './routes/contacts.ts'
+import { conversationRoutes } from './routes/conversations.ts'
 import { eventRoutes } from './routes/events.ts'
 import { flowRoutes } from './routes/flows.ts'
 import { healthRoutes } from './routes/health.ts'
@@ -41,6 +42,7 @@ import { instanceRoutes } from './routes/instances.ts'
 import { limitRoutes } from './routes/limits.ts'
 import { memoryRoutes } from './routes/memory.ts'
 import { messageRoutes } from './routes/messages.ts'
+import { operatorRoutes } from './routes/operators.ts'
 import { pacingRoutes } from './routes/pacing.ts'
 import { queueRoutes } from './routes/queue.ts'
 
@@ -145,6 +147,8 @@ export async function buildHttp(ports: HttpPorts): Promise<HttpServer> {
       await v1.register(limitRoutes, ports)
       await v1.register(contactRoutes, ports)
       await v1.register(flowRoutes, ports)
+      await v1.register(conversationRoutes, ports)
+      await v1.register(operatorRoutes, ports)
       await v1.register(inboundRoutes, ports)
       await v1.register(eventRoutes, ports)
       await v1.register(memoryRoutes, ports)

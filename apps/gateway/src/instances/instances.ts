@@ -26,6 +26,8 @@ export interface InstancesOptions {
   readonly sessionEvents: TypedEmitter<SessionEvents>
   readonly outbox: Outbox
   readonly eventLog: EventLog
+  /** Deletes what else is kept of an instance: its conversations. */
+  readonly forgetMore: (instance: InstanceId) => Promise<unknown>
   /** Settles where sessions connect, before the first one does. */
   readonly settleServer: () => Promise<void>
   readonly clock: Clock
@@ -227,7 +229,7 @@ export class Instances {
   }
 
   async #delete(instance: Instance): Promise<void> {
-    const { sessions, outbox, eventLog, store, ownership, clock, log } = this.#options
+    const { sessions, outbox, eventLog, forgetMore, store, ownership, clock, log } = this.#options
     const { id, tenant } = instance
     await this.#change(instance, { wanted: 'stopped' })
     try {
@@ -240,6 +242,7 @@ export class Instances {
     }
     await sessions.forgetInstance(id)
     const cancelled = await outbox.forgetInstance(id)
+    await forgetMore(id)
     await eventLog.forgetInstance(tenant, id)
     // Last: while it is there, a deletion that failed half-way can be repeated.
     await store.delete(id)

@@ -1,4 +1,5 @@
 import { contactsMemory } from '@eclusa/contacts'
+import { flowsMemory } from '@eclusa/flows'
 import { KIB, type MemoryLine, MIB } from '@eclusa/kernel'
 import { defaultDispatcherLimits, type DispatcherLimits, MAX_BATCH, queueMemory } from '@eclusa/queue'
 import { MAX_HISTORY_BYTES, sessionMemory } from '@eclusa/session/memory'
@@ -86,6 +87,7 @@ export function memoryLines(config: Config, limits: GatewayLimits): readonly Mem
     ...queueMemory(queue),
     ...sessionMemory({ maxStarting, maxHistoryBytes }),
     ...contactsMemory(),
+    ...flowsMemory(),
     ...httpMemory(http, config.eventsMaxStreams),
     ...guardedMemory(),
     ...inboxMemory(inbox),
