@@ -129,7 +129,7 @@ function judge(folder: string, facts: readonly Fact[]): string[] {
       .map((row) => String(row['integrity_check']))
       .filter((line) => line !== 'ok')
     if (damage.length > 0) return damage.map((line) => `integrity_check: ${line}`)
-    const has = database.prepare(`select 1 from sqlite_master where name = 'SentMessage'`).get()
+    const has = database.prepare(`select 1 from sqlite_master where name = 'OutboundTombstone'`).get()
     if (has === undefined) return facts.length > 0 ? ['I1 LOST: there are no tables'] : []
     return [...missing(database, facts), ...torn(database)]
   } catch (error) {
