@@ -191,16 +191,14 @@ async function expiryPause(name: RivalName, count: number): Promise<Pause> {
   const cache = RIVALS[name]({ maxEntries: count, ttlMs })
   const startedAt = performance.now()
   for (let i = 0; i < count; i++) cache.set(keys[i] as string, { i })
+  const filledAt = performance.now()
   globalThis.gc?.()
   await delay(Math.max(0, ttlMs - 500 - (performance.now() - startedAt)))
   let longestPauseMs = 0
   let longestPauseCpuMs = 0
-  const until = performance.now() + 6_000
+  const until = filledAt + ttlMs + 4_000
   // A library that waits for somebody to ask is asked once, after all have ended.
-  const purgeAt =
-    cache.purge === undefined
-      ? Infinity
-      : performance.now() + 2_500 + (performance.now() - startedAt > ttlMs ? ttlMs : 0)
+  const purgeAt = cache.purge === undefined ? Infinity : filledAt + ttlMs + 1_000
   let purged = false
   let lastAt = performance.now()
   let lastCpu = cpuMs()

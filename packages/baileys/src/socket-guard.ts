@@ -6,6 +6,7 @@ import {
   type EventBufferLimits,
   type EventBufferStats,
 } from './event-buffer.ts'
+import { GroupSends, isFannedOut } from './group-sends.ts'
 import { type HistoryOptions, type HistoryStats, SocketHistory } from './history.ts'
 import { type BoundedKeyStore, isBoundedKeyStore, makeBoundedKeyStore } from './key-store.ts'
 import { type ListenerStats, watchListeners } from './listener-alarm.ts'
@@ -36,6 +37,8 @@ export interface SocketStats {
   readonly history: HistoryStats
   readonly listeners: ListenerStats
   readonly retries: RetryManagerStats & { readonly resendsRefused: number }
+  /** Messages to groups that wait for their turn or are under way. */
+  readonly groupSends: number
   /** Waiting for WhatsApp's answer. */
   readonly queriesInFlight: number
   /** Undefined with a key store that bounds itself. */
@@ -57,6 +60,7 @@ export class SocketGuard {
   readonly #config: UserFacingSocketConfig
   readonly #log: NonNullable<UserFacingSocketConfig['logger']>
   readonly #resends: ResendLimit
+  readonly #groupSends = new GroupSends()
   readonly #history: SocketHistory
   readonly #keys: BoundedKeyStore | undefined
   readonly #ended = Promise.withResolvers<void>()
@@ -148,6 +152,11 @@ export class SocketGuard {
       retries: guardRetryManager(socket.messageRetryManager, this.#resends),
       listeners: watchListeners(socket, this.#log),
     }
+    const { sendMessage, relayMessage } = socket
+    socket.sendMessage = (jid, ...rest) =>
+      isFannedOut(jid) ? this.#groupSends.run(() => sendMessage(jid, ...rest)) : sendMessage(jid, ...rest)
+    socket.relayMessage = (jid, ...rest) =>
+      isFannedOut(jid) ? this.#groupSends.run(() => relayMessage(jid, ...rest)) : relayMessage(jid, ...rest)
     const leave = enrol(socket)
     socket.registerSocketEndHandler(() => {
       buffer.flushAtEnd()
@@ -182,6 +191,7 @@ export class SocketGuard {
       history: this.#history.stats(),
       listeners: parts.listeners(),
       retries: { ...parts.retries(), resendsRefused: this.#resends.refused },
+      groupSends: this.#groupSends.waiting,
       queriesInFlight: queriesInFlight(parts.socket),
       keys: this.#keys?.stats(),
     }

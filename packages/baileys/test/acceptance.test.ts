@@ -1,9 +1,21 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { until } from '@eclusa/kernel/test-kit'
-import { closeSocket, makeBoundedKeyStore } from '../src/index.ts'
+import { closeSocket, initAuthCreds, makeBoundedKeyStore } from '../src/index.ts'
 import { introduce, person, say } from './conversation.ts'
 import { idleSocket, makeRig, Rows } from './rig.ts'
+
+setFlagsFromString('--expose-gc')
+const gc = runInNewContext('gc') as () => void
+
+async function collect(): Promise<void> {
+  for (let round = 0; round < 4; round++) {
+    gc()
+    await new Promise((turn) => setTimeout(turn, 10))
+  }
+}
 
 test('5,000 buffered events are delivered, and never more than 1,000 wait', async (t) => {
   const socket = await idleSocket(t)
@@ -215,4 +227,58 @@ test('a key store that fails cuts the connection before anything wrong is said t
   const again = await rig.connect(client)
   await until(() => again.texts.includes('not lost'), 'the message comes again')
   assert.equal(rig.sim.stats.totals['retriesAskedByClients'], 0)
+})
+
+test('messages of two sockets to a group, all at once, arrive once each and in the order of their sender', async (t) => {
+  const rig = await makeRig(t)
+  const contact = rig.sim.addContact('5521900000001')
+  const clients = await Promise.all(Array.from({ length: 2 }, () => rig.account()))
+  const group = rig.sim.createGroup('Loja', [...clients.map(({ phone }) => phone), contact])
+  await rig.sim.settled()
+  await Promise.all(
+    clients.flatMap(({ socket }, sender) =>
+      ['a', 'b', 'c'].map((text) => socket.sendMessage(group.jid, { text: `${sender} ${text}` })),
+    ),
+  )
+  await until(() => contact.inbox.length >= 6, 'all messages')
+  for (const sender of clients.keys()) {
+    assert.deepEqual(
+      contact.inbox.map(({ text }) => text).filter((text) => text.startsWith(`${sender} `)),
+      [`${sender} a`, `${sender} b`, `${sender} c`],
+    )
+  }
+})
+
+test('a hundred messages to groups wait for a socket, one more is refused and harms none of them', async (t) => {
+  const socket = await idleSocket(t)
+  const sends = Array.from({ length: 101 }, (_, n) =>
+    socket.sendMessage('1@g.us', { text: String(n) }).then(
+      () => 'sent',
+      (error: Error) => error.message,
+    ),
+  )
+  assert.match((await sends.at(-1)) ?? '', /100 messages to groups wait already/)
+  await closeSocket(socket, { graceMs: 1 })
+  const others = new Set(await Promise.all(sends.slice(0, -1)))
+  assert.ok(![...others].some((text) => text.includes('wait already')))
+  assert.equal(socket.socketStats().groupSends, 0)
+})
+
+test('a transaction that read 50 MB is collectable when it is over, LIDs looked up within', async (t) => {
+  const rows = new Rows()
+  const socket = await idleSocket(t, { auth: { creds: initAuthCreds(), keys: rows } })
+  await rows.set({ 'lid-mapping': { '5511': '900', '900_reverse': '5511' } })
+  const { keys } = socket.authState
+  const read: WeakRef<object>[] = []
+  await keys.transaction(async () => {
+    for (let n = 0; n < 50; n++) {
+      rows.rows.set(`sender-key:${n}`, JSON.stringify({ filler: 'x'.repeat(1_000_000) }))
+      const found = await keys.get('sender-key', [String(n)])
+      read.push(new WeakRef(found[String(n)] as object))
+      rows.rows.delete(`sender-key:${n}`)
+    }
+    assert.equal(await socket.signalRepository.lidMapping.getLIDForPN('5511@s.whatsapp.net'), '900@lid')
+  }, 'test')
+  await collect()
+  assert.deepEqual([read.length, read.filter((ref) => ref.deref() !== undefined).length], [50, 0])
 })

@@ -4,21 +4,10 @@
  * process, so that its memory is not counted.
  */
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
-import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { until } from '@eclusa/kernel/test-kit'
-import {
-  type AuthenticationCreds,
-  type BoundedSocket,
-  Browsers,
-  closeSocket,
-  countSockets,
-  initAuthCreds,
-  makeWASocket,
-  WA_CERT_DETAILS,
-} from '../src/index.ts'
-import { Rows, silentLogger } from './rig.ts'
+import { type BoundedSocket, closeSocket, countSockets } from '../src/index.ts'
+import { collect, type LinkedAccount, liveBytes, simulatorProcess } from './simulator-process.ts'
 
 /** How the life of a socket ends. */
 export const KINDS = ['used', 'queries', 'handshake', 'dropped'] as const
@@ -43,13 +32,6 @@ const QUERIES = 20
 const NUMBER = '5511900000001'
 const CONTACT = '5521900000001'
 
-const MAIN = fileURLToPath(new URL('../../simulator/src/main.ts', import.meta.url))
-
-interface Account {
-  readonly creds: AuthenticationCreds
-  readonly keys: Rows
-}
-
 let alive = 0
 const registry = new FinalizationRegistry(() => {
   alive -= 1
@@ -58,39 +40,9 @@ let rejected = 0
 let queries = 0
 
 async function main(cycles: number): Promise<readonly KindResult[]> {
-  const child = spawn(process.execPath, [MAIN, '--port', '0', '--skip-pre-keys', '--parent'], {
-    stdio: ['pipe', 'pipe', 'inherit'],
-  })
-  const line = await new Promise<string>((resolve) =>
-    createInterface({ input: child.stdout }).once('line', resolve),
-  )
-  const { whatsapp, control } = JSON.parse(line) as { whatsapp: string; control: string }
-  const root = (await (await fetch(new URL('/root-key', whatsapp.replace('ws:', 'http:')))).json()) as {
-    publicKey: string
-  }
-  ;(WA_CERT_DETAILS as { PUBLIC_KEY: Buffer }).PUBLIC_KEY = Buffer.from(root.publicKey, 'base64')
-  const call = async (path: string, body: object = {}): Promise<void> => {
-    const answer = await fetch(`${control}${path}`, {
-      method: 'POST',
-      body: JSON.stringify(body),
-      // The server closes what is idle, on a busy machine in the moment that a request is sent.
-      headers: { connection: 'close' },
-    })
-    assert.ok(answer.ok, `${path}: ${await answer.text()}`)
-  }
-  const make = (account: Account): BoundedSocket =>
-    makeWASocket({
-      waWebSocketUrl: whatsapp,
-      logger: silentLogger,
-      browser: Browsers.ubuntu('Chrome'),
-      auth: { creds: account.creds, keys: account.keys },
-      // The thread that reads histories ends some time after the last one, and would hide what stays.
-      shouldSyncHistoryMessage: () => false,
-    })
-  await call('/numbers', { number: NUMBER, biz: 'Loja' })
+  const { call, make, link, stop } = await simulatorProcess()
+  const account = await link(NUMBER)
   await call('/contacts', { number: CONTACT })
-  const account = { creds: initAuthCreds(), keys: new Rows() }
-  await link(account, make, call)
   const results: KindResult[] = []
   for (const kind of KINDS) {
     const cycle = (): Promise<void> => oneCycle(kind, account, make, call)
@@ -98,7 +50,7 @@ async function main(cycles: number): Promise<readonly KindResult[]> {
     for (let i = 0; i < Math.min(cycles, MAX_WARM_UP); i++) await cycle()
     await collect()
     alive = rejected = queries = 0
-    const before = memory()
+    const before = liveBytes()
     const startedAt = performance.now()
     for (let i = 0; i < cycles; i++) await cycle()
     await collect()
@@ -106,22 +58,22 @@ async function main(cycles: number): Promise<readonly KindResult[]> {
       kind,
       cycles,
       alive,
-      bytesPerSocket: Math.round((memory() - before) / cycles),
+      bytesPerSocket: Math.round((liveBytes() - before) / cycles),
       rejected,
       queries,
       ms: Math.round(performance.now() - startedAt),
     })
   }
   assert.equal(countSockets().notCollected, 0)
-  child.kill()
+  stop()
   return results
 }
 
 async function oneCycle(
   kind: Kind,
-  account: Account,
-  make: (account: Account) => BoundedSocket,
-  call: (path: string, body?: object) => Promise<void>,
+  account: LinkedAccount,
+  make: (account: LinkedAccount) => BoundedSocket,
+  call: (path: string, body?: object) => Promise<unknown>,
 ): Promise<void> {
   const socket = make(account)
   alive += 1
@@ -158,38 +110,6 @@ async function oneCycle(
       return
   }
   await closeSocket(socket, { graceMs: 500 })
-}
-
-async function link(
-  account: Account,
-  make: (account: Account) => BoundedSocket,
-  call: (path: string, body?: object) => Promise<void>,
-): Promise<void> {
-  const socket = make(account)
-  let scanned: Promise<void> | undefined
-  let isClosed = false
-  socket.ev.on('connection.update', ({ qr, connection }) => {
-    if (qr !== undefined) scanned ??= call(`/numbers/${NUMBER}/scan`, { qr })
-    if (connection === 'close') isClosed = true
-  })
-  await until(() => isClosed, 'linked')
-  await scanned
-  await closeSocket(socket, { ended: true })
-}
-
-function memory(): number {
-  const { heapUsed, external } = process.memoryUsage()
-  return heapUsed + external
-}
-
-/** Finalizers run in tasks of their own, and what they free needs another collection. */
-async function collect(): Promise<void> {
-  const gc = globalThis.gc
-  assert.ok(gc !== undefined, 'run with --expose-gc')
-  for (let round = 0; round < 5; round++) {
-    await gc({ type: 'major', execution: 'async' })
-    await new Promise((turn) => setTimeout(turn, 20))
-  }
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
