@@ -216,9 +216,13 @@ export class BoundedCache<Value> {
   /**
    * Keeps `value`, making room first: no bound is passed at any moment. A small view of a large buffer is copied.
    * False when the entry is too large for the cache, its owner or the budget; an older value of the key is gone then.
-   * @throws RangeError for a size that is negative or not finite, or a life that is not above 0; nothing has changed
+   * @throws TypeError for a key that is no text, RangeError for a size that is negative or not finite or a life that is
+   * not above 0; nothing has changed
    */
   set(key: string, value: Value, options?: SetOptions): boolean {
+    if (typeof key !== 'string') {
+      throw new TypeError(`${this.#options.name}: a key must be a text, not of type ${typeof key}`)
+    }
     const ttlMs = options?.ttlMs ?? this.#options.ttlMs
     if (options?.ttlMs !== undefined) checkTtl(this.#options.name, ttlMs)
     const kept = withoutPinning(value)

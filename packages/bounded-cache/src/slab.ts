@@ -115,8 +115,12 @@ export function freeSlot(slot: number): void {
   chunk.integers[line * WIDTH + FREE_NEXT] = chunk.free
   chunk.free = line
   chunk.used--
-  if (index < lowestWithRoom) lowestWithRoom = index
-  // One empty chunk is kept at the front, so that a cache that breathes around a boundary does not allocate each time.
+  // One empty chunk is kept, the lowest with room, so that a cache that breathes around a boundary does not allocate
+  // each time.
+  if (index < lowestWithRoom) {
+    if (chunks[lowestWithRoom]?.used === 0) chunks[lowestWithRoom] = undefined
+    lowestWithRoom = index
+  }
   if (chunk.used === 0 && index !== lowestWithRoom) chunks[index] = undefined
 }
 

@@ -37,6 +37,17 @@ test('a listener that throws leaves the books right, and others are told all the
   assert.equal(cache.bytes, 0)
 })
 
+test('a key that is no text is refused before anything has happened, and never found', () => {
+  const cache = new BoundedCache<number>({ name: 'typed', maxEntries: 10, ttlMs: Infinity })
+  cache.set('1', 1)
+  for (const key of [1, undefined, null, Symbol('1')] as unknown[] as string[]) {
+    assert.throws(() => cache.set(key, 2), { name: 'TypeError', message: /^typed: a key must be a text/ })
+    assert.deepEqual([cache.get(key), cache.has(key), cache.delete(key)], [undefined, false, false])
+  }
+  assert.deepEqual([cache.keys(), cache.get('1')], [['1'], 1])
+  assert.ok(cache.bytes > 0)
+})
+
 test('a listener that writes into a full budget never sees it above its bound', () => {
   const budget = new CacheBudget({ maxBytes: 4_000, ceilingShare: 1, now: () => 0 })
   const owner = budget.owner('ana')
