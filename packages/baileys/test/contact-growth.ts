@@ -17,6 +17,8 @@ export interface ContactGrowth {
   readonly cachedBytes: number
   /** What is left of it when the life of everything cached is over. */
   readonly leftBytes: number
+  /** Live memory that one message to a group of all of them takes at most while it is sent, for each member. */
+  readonly groupBytes: number
 }
 
 /** V8 keeps code and type feedback of what runs for the first time, and small rings fill up. */
@@ -24,7 +26,7 @@ const WARM_UP = 400
 const DAY_MS = 86_400_000
 const NUMBER = '5511900000001'
 
-async function growth(contacts: number): Promise<ContactGrowth> {
+async function growth(contacts: number, warmUp: number): Promise<ContactGrowth> {
   const { call, make, link, stop } = await simulatorProcess()
   let ahead = 0
   const account = await link(NUMBER, rowsInSqlite())
@@ -52,8 +54,25 @@ async function growth(contacts: number): Promise<ContactGrowth> {
     await collect()
     return { held, cached, left: liveBytes() }
   }
-  const before = await meet(WARM_UP)
+  const peakOfSend = async (): Promise<number> => {
+    const members = Array.from({ length: met }, (_, n) => String(5_521_900_000_000 + n))
+    const { jid } = (await call('/groups', { subject: 'Loja', members: [NUMBER, ...members] })) as {
+      jid: string
+    }
+    await collect()
+    const idle = liveBytes()
+    let most = idle
+    const sampler = setInterval(() => {
+      globalThis.gc?.()
+      most = Math.max(most, liveBytes())
+    }, 20)
+    await socket.sendMessage(jid, { text: 'to all' })
+    clearInterval(sampler)
+    return most - idle
+  }
+  const before = await meet(warmUp)
   const after = await meet(contacts)
+  const groupBytes = await peakOfSend()
   await closeSocket(socket)
   stop()
   return {
@@ -62,6 +81,7 @@ async function growth(contacts: number): Promise<ContactGrowth> {
     heldBytes: Math.round((after.held - before.left) / contacts),
     cachedBytes: Math.round(after.cached / contacts),
     leftBytes: Math.round((after.left - before.left) / contacts),
+    groupBytes: Math.round(groupBytes / met),
   }
 }
 
@@ -92,6 +112,8 @@ function rowsInSqlite(): SignalKeyStore {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  process.stdout.write(`${JSON.stringify(await growth(Number(process.argv[2] ?? 400)))}\n`)
+  process.stdout.write(
+    `${JSON.stringify(await growth(Number(process.argv[2] ?? 400), Number(process.argv[3] ?? WARM_UP)))}\n`,
+  )
   process.exit(0)
 }

@@ -3,7 +3,7 @@ import { Expiry, unrefTimer } from './expiry.ts'
 import { hashOf, KeyIndex } from './key-index.ts'
 import { type RemovalListener, type RemovalReason, tellLater, tellListeners } from './notices.ts'
 import { type PressureEvent, PressureGauge } from './pressure.ts'
-import { ENTRY_OVERHEAD_BYTES, estimateBytes, withoutPinning } from './size.ts'
+import { ENTRY_OVERHEAD_BYTES, estimateBytes, KEY_BYTES, withoutPinning } from './size.ts'
 import {
   BY_USE,
   CHARGE,
@@ -89,7 +89,6 @@ export interface CacheStats {
 
 /** A charge is kept in 32 bits. */
 const MAX_CHARGE = 2 ** 31 - 1
-const KEY_BYTES = 16
 const OVERFLOW_SHARE = 0.1
 /**
  * An end so far away is held against the time of the last tick, a second ago. Only a loop that was held up for longer

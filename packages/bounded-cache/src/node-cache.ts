@@ -2,6 +2,7 @@ import { EventEmitter } from 'node:events'
 import { BoundedCache, type BoundedCacheOptions } from './bounded-cache.ts'
 import { clone } from './clone.ts'
 import type { RemovalReason } from './notices.ts'
+import { ENTRY_OVERHEAD_BYTES, KEY_BYTES } from './size.ts'
 
 export type NodeCacheKey = string | number
 
@@ -236,7 +237,7 @@ export class NodeCache<Value = unknown> extends EventEmitter<NodeCacheEvents<Val
       hits,
       misses,
       ksize,
-      vsize: Math.max(0, bytes - ksize - entries * BOOKKEEPING_BYTES),
+      vsize: Math.max(0, bytes - ksize - entries * (ENTRY_OVERHEAD_BYTES + KEY_BYTES)),
     }
   }
 
@@ -330,9 +331,6 @@ export class NodeCache<Value = unknown> extends EventEmitter<NodeCacheEvents<Val
 
 /** As the originals are imported. @alias */
 export default NodeCache
-
-/** Charged beside value and key units. */
-const BOOKKEEPING_BYTES = 120
 
 function capOf(maxKeys: number | undefined): number {
   return maxKeys !== undefined && maxKeys >= 1 && maxKeys < Infinity ? Math.floor(maxKeys) : DEFAULT_MAX_KEYS

@@ -1,14 +1,16 @@
 /*
  * How much memory an entry takes, in bytes. Exact to a few percent for strings and buffers; for objects a bounded walk.
- * Measured on Node 24 x64 against heap and external memory per entry (`test/size.test.ts` holds the accuracy):
- * within ±15 % for the value classes of a WhatsApp session, ±25 % for the smallest objects.
+ * Measured on Node 24 x64 against heap and external memory per entry (`test/memory.test.ts` holds the accuracy):
+ * within ±12 % for the value classes of a WhatsApp session.
  */
 
 /**
  * Charged for each entry beside key and value: 64 of the slab, and its part of the heads of the index, 8 to 12 while
- * entries come and up to 27 while they go (`npm run bench:cache` measures 72–76 in a full cache).
+ * entries come and up to 27 while they go (`npm run bench:cache` measures 72–79 in a full cache).
  */
 export const ENTRY_OVERHEAD_BYTES = 88
+/** Of a key beside one for each of its units. */
+export const KEY_BYTES = 16
 
 /** Values looked at in one estimate: bounds its cost at a few microseconds. */
 const MAX_NODES = 96
