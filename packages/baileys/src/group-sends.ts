@@ -11,8 +11,9 @@ let underWay = 0
 
 /**
  * The messages of one socket to groups. Baileys encrypts such a message for all devices of all members at once, in one
- * transaction that holds every session it touched: some 3,000 for a group of 1,000. So those of a socket go one after
- * another, as Baileys' own lock would have it, and at most two of the whole process at the same time; sockets take turns.
+ * transaction that holds every session it touched: measured 9.3 kB a device, 28 MB for 1,000 members of three. So those
+ * of a socket go one after another, as Baileys' own lock would have it, and at most two of the whole process at the same
+ * time; sockets take turns.
  */
 export class GroupSends {
   #last: Promise<unknown> = Promise.resolve()
