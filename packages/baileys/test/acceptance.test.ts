@@ -7,6 +7,21 @@ import { closeSocket, initAuthCreds, makeBoundedKeyStore } from '../src/index.ts
 import { introduce, person, say } from './conversation.ts'
 import { idleSocket, makeRig, Rows } from './rig.ts'
 
+/*
+ * What the memory of this package is held to, and where that is tested:
+ *
+ *   the tables' own tests, at their own figures                        caches.test.ts, "test 1" to "test 3"
+ *   with any cache at its cap, messages arrive as with an empty one    early-eviction.test.ts
+ *   10,000 LIDs, 2,000 messages of 20 kB, 5,000 events within caps     here
+ *   sockets that were closed: none alive, less than 3 kB each          close.test.ts, close.long.test.ts
+ *   a conversation of 1,000 turns: its session below 4 kB              ten-facts.test.ts, sessions.long.test.ts
+ *   a transaction that read 50 MB is collectable when it is over       here
+ *   a stalled database holds nobody else up                            here
+ *   what is buffered when the server ends the connection is told       here
+ *   a further contact takes less than 2 kB beside the caches           acceptance.long.test.ts
+ *   messages to groups, in the process and waiting                     here, group-sends.test.ts, acceptance.long.test.ts
+ */
+
 setFlagsFromString('--expose-gc')
 const gc = runInNewContext('gc') as () => void
 

@@ -120,7 +120,7 @@ export class KeyIndex {
 /** Drawn anew by every process: whoever chooses keys, such as the ids of messages, cannot choose collisions. */
 const SEED = crypto.getRandomValues(new Int32Array(1))[0] as number
 
-/** Four units at a time, so that a key of 28 costs 100 ns where one at a time costs 150. */
+/** Four units at a time: for keys of 28 a tenth to a quarter faster than one at a time (Node 24, 2026-11-28). */
 export function hashOf(key: string): number {
   // Who has no types may ask for a number, or for nothing: no such key was ever kept.
   if (typeof key !== 'string') return SEED
