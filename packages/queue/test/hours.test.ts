@@ -41,8 +41,10 @@ test('48 hours at 1,000 messages an hour, 1 % failing: the table holds what is a
       'SELECT MIN("createdAt"), MAX("createdAt") FROM "MessageQueueItem"',
     )
     highest.count = Math.max(highest.count, Number(count))
+    assert.equal(typeof oldest === 'string', Number(count) > 0)
     if (typeof oldest === 'string') {
       const ageMs = h.clock.now() - Date.parse(`${oldest.replace(' ', 'T')}Z`)
+      assert(ageMs >= 0, `${oldest} is no time that has been`)
       highest.ageMs = Math.max(highest.ageMs, ageMs)
       assert(String(newest) >= oldest)
     }

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { makeInstanceId, makeMessageId, silentLogger, systemClock } from '@eclusa/kernel'
 import { seededRandom } from '@eclusa/kernel/test-kit'
-import { EventLog, openDatabase } from '@eclusa/storage'
+import { type Database, EventLog, openDatabase } from '@eclusa/storage'
 import { type DatabasePlace, testSealer } from '@eclusa/storage/test-kit'
 import { queueMigrations, type Priority } from '../../src/index.ts'
 import type { Order, Report } from './crash-protocol.ts'
@@ -409,27 +409,32 @@ class Life {
 async function readEndState(place: DatabasePlace): Promise<EndState> {
   const database = await openDatabase({ ...place, migrations: queueMigrations, log: silentLogger })
   try {
-    const states = new Map<string, string>()
-    const rows = await database.read('select seq, status from "MessageQueueItem"', [])
-    for (const row of rows) states.set(makeMessageId(Number(row['seq'])), String(row['status']))
-    const tombstones = await database.read('select seq, state from "OutboundTombstone"', [])
-    for (const row of tombstones) states.set(makeMessageId(Number(row['seq'])), String(row['state']))
-    const ends = new Map<string, string[]>()
-    const eventLog = new EventLog({ database, sealer: testSealer(), clock: systemClock })
-    for (let after = 0; ;) {
-      const events = await eventLog.read({ after, limit: 1000 })
-      for (const { seq, type, payload } of events) {
-        after = seq
-        if (!/^outbound\.(sent|failed|cancelled)$/.test(type)) continue
-        const { id } = payload as { id: string }
-        ends.set(id, [...(ends.get(id) ?? []), type])
-      }
-      if (events.length < 1000) break
-    }
-    return { stateOf: (id) => states.get(id), endsOf: (id) => ends.get(id) ?? [] }
+    return await endStateOf(database)
   } finally {
     await database.stop()
   }
+}
+
+/** What is stored of the messages. */
+export async function endStateOf(database: Database): Promise<EndState> {
+  const states = new Map<string, string>()
+  const rows = await database.read('select seq, status from "MessageQueueItem"', [])
+  for (const row of rows) states.set(makeMessageId(Number(row['seq'])), String(row['status']))
+  const tombstones = await database.read('select seq, state from "OutboundTombstone"', [])
+  for (const row of tombstones) states.set(makeMessageId(Number(row['seq'])), String(row['state']))
+  const ends = new Map<string, string[]>()
+  const eventLog = new EventLog({ database, sealer: testSealer(), clock: systemClock })
+  for (let after = 0; ;) {
+    const events = await eventLog.read({ after, limit: 1000 })
+    for (const { seq, type, payload } of events) {
+      after = seq
+      if (!/^outbound\.(sent|failed|cancelled)$/.test(type)) continue
+      const { id } = payload as { id: string }
+      ends.set(id, [...(ends.get(id) ?? []), type])
+    }
+    if (events.length < 1000) break
+  }
+  return { stateOf: (id) => states.get(id), endsOf: (id) => ends.get(id) ?? [] }
 }
 
 async function within<T>(ms: number, what: string, promise: Promise<T>): Promise<T> {

@@ -4,6 +4,7 @@ import { diskShimFor, eachDatabase } from '@eclusa/storage/test-kit'
 import { queueMigrations } from '../../src/index.ts'
 import { crashLoop } from './crash-loop.ts'
 import { diskFaults, powerCuts } from './disks.ts'
+import { manyFaults } from './faults.ts'
 import { figuresOf, recordProof, scaled } from './report.ts'
 import { tracedCuts } from './traced-cuts.ts'
 
@@ -35,10 +36,28 @@ test(`${scaled(1000)} power cuts at calls of recorded runs`, async (t) => {
   assert.deepEqual(violations, [])
 })
 
-test(`${scaled(1000)} disk errors`, async (t) => {
+test(`${scaled(100)} disk errors, each with a restart`, async (t) => {
   const library = diskShimFor(t)
   if (library === null) return
-  await inRuns('disk errors', 1000, (times, seed) => diskFaults({ library, times, seed }), 50)
+  await inRuns('disk errors with a restart', 100, (times, seed) => diskFaults({ library, times, seed }))
+})
+
+test(`${scaled(1000)} disk errors at any call`, async (t) => {
+  const library = diskShimFor(t)
+  if (library === null) return
+  const sum = { faults: 0, accepted: 0, refused: 0, unopened: 0, sends: 0 }
+  const all: string[] = []
+  for (let seed = 1_000_001; sum.faults < scaled(1000); seed++) {
+    const { violations, ...figures } = await manyFaults({
+      library,
+      faults: Math.min(RUN, scaled(1000) - sum.faults),
+      seed,
+    })
+    all.push(...violations)
+    for (const name of Object.keys(sum) as (keyof typeof sum)[]) sum[name] += figures[name]
+    recordProof('disk errors at any call', { ...sum, violations: all.length })
+  }
+  assert.deepEqual(all, [])
 })
 
 type Result = Awaited<ReturnType<typeof crashLoop>>
@@ -47,13 +66,12 @@ async function inRuns(
   name: string,
   times: number,
   run: (times: number, seed: number) => Promise<Result>,
-  most = RUN,
 ): Promise<void> {
   const results: Result[] = []
   const sum = (of: (result: Result) => number): number => results.reduce((all, one) => all + of(one), 0)
   const violations = (): string[] => results.flatMap((result) => result.violations)
-  for (let left = scaled(times), seed = 1; left > 0; left -= most, seed++) {
-    results.push(await run(Math.min(left, most), seed))
+  for (let left = scaled(times), seed = 1; left > 0; left -= RUN, seed++) {
+    results.push(await run(Math.min(left, RUN), seed))
     recordProof(
       name,
       figuresOf({

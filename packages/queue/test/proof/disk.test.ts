@@ -2,10 +2,12 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { diskShimFor } from '@eclusa/storage/test-kit'
 import { diskFaults, powerCuts } from './disks.ts'
+import { manyFaults } from './faults.ts'
 import { tracedCuts } from './traced-cuts.ts'
 
 const CUTS = 50
-const FAULTS = 60
+/** Each in a process of its own. */
+const FAULTS = 20
 
 test(`after ${CUTS} power cuts, which leave only synced bytes, nothing that was acknowledged is lost`, async (t) => {
   const library = diskShimFor(t)
@@ -32,4 +34,13 @@ test(`with ${FAULTS} disk errors nothing is acknowledged without its data, and e
   t.diagnostic(JSON.stringify({ ...result, readyMs: undefined }))
   assert.deepEqual(result.violations, [])
   assert(result.refused > 0, 'no call met an error')
+})
+
+test('with a disk error at any of 60 calls nothing is acknowledged without its data, and the next life recovers', async (t) => {
+  const library = diskShimFor(t)
+  if (library === null) return
+  const result = await manyFaults({ library, faults: 60, seed: 7 })
+  t.diagnostic(JSON.stringify(result))
+  assert.deepEqual(result.violations, [])
+  assert(result.refused > 0 && result.accepted > 0)
 })

@@ -8,6 +8,7 @@
  *                             back early and out of order
  *   DISK_SHIM_CUT_AT=n        the power goes (SIGKILL) at the n-th watched call; odd n before it, even n after it
  *   DISK_SHIM_FAULT=kind:n:m  watched calls n to n+m-1 fail: eio, enospc, or short (half is written, then ENOSPC)
+ *                             also later, by writing "kind n m" into a file "arm" in the folder, counted from then on
  *   DISK_SHIM_TRACE=path      each watched call is appended to this file, in order: a line "kind name from length", then
  *                             the bytes of a write; for cuts at any of them, later
  *   DISK_SHIM_SEED=n          of the random numbers
@@ -226,7 +227,20 @@ static int fault_at(long n) {
   return FAIL;
 }
 
+/* Orders to this disk, which are no data of it. */
+static ssize_t arm(const void *bytes, size_t length) {
+  char order[64] = {0};
+  memcpy(order, bytes, length < sizeof order ? length : sizeof order - 1);
+  pthread_mutex_lock(&lock);
+  fault_count = 0;
+  sscanf(order, "%15[a-z] %ld %ld", fault_kind, &fault_from, &fault_count);
+  calls = 0;
+  pthread_mutex_unlock(&lock);
+  return (ssize_t)length;
+}
+
 static ssize_t watched_pwrite(int fd, struct file *file, const void *bytes, size_t length, off_t at) {
+  if (strcmp(file->name, "arm") == 0) return arm(bytes, length);
   pthread_mutex_lock(&lock);
   long n = begin_call();
   int fault = fault_at(n);
