@@ -7,6 +7,7 @@ import { LiveMessage, LiveMessages } from '../packages/queue/src/live-messages.t
 import type { PauseStore } from '../packages/queue/src/pause-store.ts'
 import { Pauses } from '../packages/queue/src/pauses.ts'
 import { Rates } from '../packages/queue/src/rates.ts'
+import { MEAN_TIMES, SendLog } from '../packages/queue/src/send-log.ts'
 import type { SettingStore } from '../packages/queue/src/setting-store.ts'
 import { Settings } from '../packages/queue/src/settings.ts'
 import { exatron, startQueue } from '../packages/queue/test/harness.ts'
@@ -46,6 +47,7 @@ try {
       lane: lanes,
       liveMessage: bytesOfLiveMessages(),
       rate: bytesOfRates(),
+      sendLogEntry: bytesOfSendLog(),
       pause: await bytesOfPauses(),
       pacingSetting: await bytesOfSettings(defaultPacing),
       limitSetting: await bytesOfSettings(defaultCare),
@@ -164,6 +166,19 @@ function bytesOfRates(): number {
     rates.take(`${instance}|${numberOf(index)}`, { everyMs: 6000, burst: 5 }, 1_764_000_000_000)
   const bytes = (heapBytes() - before) / SETTINGS
   return Math.round(rates.size === SETTINGS ? bytes : Number.NaN)
+}
+
+/** Each contact was written to as often as is planned for. */
+function bytesOfSendLog(): number {
+  const instance = makeInstanceId()
+  const sent = new SendLog(SETTINGS)
+  const before = heapBytes()
+  for (let time = 0; time < MEAN_TIMES; time++) {
+    for (let index = 0; index < SETTINGS; index++)
+      sent.add(`${instance}|${numberOf(index)}`, 1_764_000_000_000 + time)
+  }
+  const bytes = (heapBytes() - before) / SETTINGS
+  return Math.round(sent.size === SETTINGS ? bytes : Number.NaN)
 }
 
 /** Of whole instances: those of chats take less. */

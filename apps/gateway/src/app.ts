@@ -295,6 +295,7 @@ export async function startApp(options: AppOptions): Promise<App> {
       limits: limits.queue,
       care: () => careOf(config, sessions.isSimulated),
       expireAfterMs: config.queueExpireAfterMs,
+      expireHeldAfterMs: config.queueExpireHeldAfterMs,
       sweep: {
         everyMs: config.queueSweepEveryMs,
         keepFailedForMs: config.queueKeepFailedForMs,
@@ -639,6 +640,8 @@ function careOf(config: Config, isSimulated: boolean): CareOptions {
     conversation: { everyMs, burst: config.limitsContactBurst },
     cold: { everyMs, burst: 1 },
     instance: { everyMs: config.limitsInstanceEveryMs, burst: config.limitsInstanceBurst },
+    maxPerContactHour: config.limitsContactPerHour,
+    maxPerContactDay: config.limitsContactPerDay,
     maxNewContactsPerDay: config.limitsNewContactsPerDay,
     quiet: { from: config.limitsQuietFromHour * 60, to: config.limitsQuietToHour * 60 },
     zone: config.limitsZone,

@@ -288,6 +288,22 @@ const configTable = {
     max: 1000,
     doc: 'Messages that may go at once to a contact who wrote in the last 24 hours; to others it is 1.',
   },
+  limitsContactPerHour: {
+    env: 'ECLUSA_LIMITS_CONTACT_PER_HOUR',
+    kind: 'integer',
+    default: 20,
+    min: 1,
+    max: 1000,
+    doc: 'Messages to one contact within any hour, whoever wrote; more wait.',
+  },
+  limitsContactPerDay: {
+    env: 'ECLUSA_LIMITS_CONTACT_PER_DAY',
+    kind: 'integer',
+    default: 60,
+    min: 1,
+    max: 1000,
+    doc: 'Messages to one contact within any 24 hours, whoever wrote; more wait.',
+  },
   limitsInstanceEveryMs: {
     env: 'ECLUSA_LIMITS_INSTANCE_EVERY_MS',
     kind: 'integer',
@@ -349,6 +365,14 @@ const configTable = {
     min: 1000,
     max: MAX_MS,
     doc: 'A message that waited longer than this fails with `QUEUE_MESSAGE_EXPIRED`.',
+  },
+  queueExpireHeldAfterMs: {
+    env: 'ECLUSA_QUEUE_EXPIRE_HELD_AFTER_MS',
+    kind: 'integer',
+    default: 604_800_000,
+    min: 1000,
+    max: MAX_MS,
+    doc: 'The same for a message that limits hold back until a time that it can live to see; an `expiresAt` of its own counts before both.',
   },
   queueSweepEveryMs: {
     env: 'ECLUSA_QUEUE_SWEEP_EVERY_MS',

@@ -181,6 +181,8 @@ test('limits of a tenant and of an instance count at once, field by field, and o
     enabled: true,
     cold: { everyMs: 6000, burst: 1 },
     instance: { everyMs: 1000, burst: 30 },
+    maxPerContactHour: 20,
+    maxPerContactDay: 60,
     conversation: ofTenant.conversation,
     ...own,
   })

@@ -1,4 +1,12 @@
-import type { ChatId, Clock, InstanceId, Logger, TenantId, TypedEmitter } from '@eclusa/kernel'
+import {
+  type ChatId,
+  type Clock,
+  DAY,
+  type InstanceId,
+  type Logger,
+  type TenantId,
+  type TypedEmitter,
+} from '@eclusa/kernel'
 import {
   CARE_HOLDS,
   type CareOptions,
@@ -16,6 +24,7 @@ import type { ColdPause, ColdStore } from './cold-store.ts'
 import type { HoldStore } from './hold-store.ts'
 import type { ChatContext, OutboundFailure, OutboundIdentity, Purpose, QueueEvents } from './message.ts'
 import { Rates } from './rates.ts'
+import { SendLog } from './send-log.ts'
 
 export type Passage =
   | {
@@ -32,12 +41,16 @@ export type Passage =
       readonly reason: HoldReason
       readonly until: number
       readonly wholeChat: boolean
+      /** Until when it lives because it is held; null: as before. */
+      readonly expiresAt: number | null
     }
   | { readonly kind: 'refuse'; readonly failure: OutboundFailure }
   /** Earlier messages of the chat took their places: the head is another one now. */
   | { readonly kind: 'again' }
 
-const NOTHING_COLD: ColdFacts = { pausedUntil: null, startedCount: 0, firstStartedAt: null, contact: null }
+/** Longer than anything lives. */
+const MAX_HOLD_MS = 366 * DAY
+const NOTHING_COLD: ColdFacts = { pausedUntil: null, slotAt: 0, contact: null }
 
 /** Where each message stops for a moment: may it go to this person now? */
 export class CareGate {
@@ -49,6 +62,8 @@ export class CareGate {
   readonly #log: Logger
   readonly #emitter: TypedEmitter<QueueEvents>
   readonly #rates: Rates
+  readonly #sent: SendLog
+  readonly #expireHeldAfterMs: number
   // Ends of what is being judged. bounded by: instances with lanes
   readonly #turns = new Map<InstanceId, Promise<void>>()
 
@@ -61,7 +76,11 @@ export class CareGate {
     readonly log: Logger
     readonly emitter: TypedEmitter<QueueEvents>
     readonly maxRates: number
+    /** How long after its acceptance a message lives that is held back, unless its sender said otherwise. */
+    readonly expireHeldAfterMs: number
   }) {
+    this.#sent = new SendLog(options.maxRates)
+    this.#expireHeldAfterMs = options.expireHeldAfterMs
     this.#rates = new Rates(options.maxRates)
     this.#context = options.context
     this.#cold = options.cold
@@ -87,21 +106,24 @@ export class CareGate {
   }
 
   /** The verdict on a message that was never sent. */
-  async pass(message: OutboundIdentity, purpose: Purpose | null): Promise<Passage> {
+  async pass(message: OutboundIdentity, purpose: Purpose | null, expiresAt: number | null): Promise<Passage> {
     const { tenant, instance, chat } = message
     const options = this.#optionsOf(tenant, instance)
     // A group is not a person: no consent, no quiet hours.
     const isPerson = !chat.endsWith('@g.us')
     const standing = isPerson ? ((await this.#context.standing?.(message)) ?? null) : null
-    if (standing === null) return this.#go(message, options, { mayType: true, cold: null })
+    if (standing === null) return this.#go(message, options, expiresAt, { mayType: true, cold: null })
     const inConversation = isInConversation(standing, this.#clock.now())
     if (!options.enabled || (inConversation && purpose !== 'proactive')) {
       const verdict = judgeCare({ now: this.#clock.now(), options, purpose, standing, cold: NOTHING_COLD })
-      if (verdict.kind !== 'go') return passageOf(verdict)
-      return this.#go(message, options, { mayType: inConversation || standing.consent, cold: null })
+      if (verdict.kind !== 'go') return this.#passageOf(verdict, message, expiresAt)
+      return this.#go(message, options, expiresAt, {
+        mayType: inConversation || standing.consent,
+        cold: null,
+      })
     }
     // One at a time, so that two together do not pass a budget that has room for one.
-    return this.#inTurn(instance, () => this.#passCold(message, purpose, standing, options))
+    return this.#inTurn(instance, () => this.#passCold(message, purpose, expiresAt, standing, options))
   }
 
   /** Why a message that was tried before must not go again: an opt-out counts for it, too. Null when nothing is in the way. */
@@ -118,21 +140,29 @@ export class CareGate {
   async #passCold(
     message: OutboundIdentity,
     purpose: Purpose | null,
+    expiresAt: number | null,
     standing: ChatStanding,
     options: CareOptions,
   ): Promise<Passage> {
     const { instance, chat } = message
-    const facts = await this.#cold.facts(instance, chat)
+    const facts = await this.#cold.facts(instance, chat, options.maxNewContactsPerDay)
     const now = this.#clock.now()
     const verdict = judgeCare({ now, options, purpose, standing, cold: facts })
-    if (verdict.kind !== 'go') return passageOf(verdict)
+    if (verdict.kind !== 'go') {
+      const passage = this.#passageOf(verdict, message, expiresAt)
+      const isPromised = passage.kind === 'hold' && passage.until < this.#lastsUntil(message, expiresAt)
+      // A time of its own, unless it would not live to see it.
+      if (isPromised && passage.reason === 'NEW_CONTACT_BUDGET' && facts.contact === null)
+        await this.#cold.start(instance, chat, passage.until)
+      return passage
+    }
     // Earlier ones that were held for what is over must not be overtaken.
     const over = purpose === 'proactive' ? CARE_HOLDS : COLD_HOLDS
     if ((await this.#holds.releaseChat(instance, chat, over)) > 0) return { kind: 'again' }
     const inConversation = isInConversation(standing, now)
-    if (facts.contact === null && !inConversation) await this.#cold.start(instance, chat)
+    if (facts.contact === null && !inConversation) await this.#cold.start(instance, chat, now)
     const cold = inConversation && purpose !== 'proactive' ? null : coldOf(standing, facts)
-    return this.#go(message, options, { mayType: inConversation || standing.consent, cold })
+    return this.#go(message, options, expiresAt, { mayType: inConversation || standing.consent, cold })
   }
 
   /** Counted before it begins: a crash may count one that never went, not the other way round. */
@@ -145,8 +175,19 @@ export class CareGate {
     await this.#cold.endPause(instance)
   }
 
-  /** WhatsApp refused a cold message: the cold chats of the instance wait, conversations flow. Until when. */
-  async restricted({ tenant, instance }: OutboundIdentity, code: string): Promise<number> {
+  /** WhatsApp refused a cold message: the cold chats of the instance wait, conversations flow. */
+  async restricted(
+    message: OutboundIdentity,
+    code: string,
+    expiresAt: number | null,
+  ): Promise<Extract<Passage, { kind: 'hold' }>> {
+    const until = await this.#pauseCold(message, code)
+    const hold = { kind: 'hold', reason: 'COLD_PAUSED', until, wholeChat: true } as const
+    return this.#held(hold, message, expiresAt)
+  }
+
+  /** Until when. */
+  async #pauseCold({ tenant, instance }: OutboundIdentity, code: string): Promise<number> {
     const before = await this.#cold.pause(instance)
     const now = this.#clock.now()
     // Others that were on the wire at the same time do not make it longer.
@@ -171,6 +212,35 @@ export class CareGate {
     return this.#holds.releaseChat(instance, chat, CARE_HOLDS)
   }
 
+  /** What is held for a time that it can live to see lives longer: that it waits is our doing, not its sender's. */
+  #passageOf(
+    verdict: Exclude<CareVerdict, { kind: 'go' }>,
+    message: OutboundIdentity,
+    expiresAt: number | null,
+  ): Passage {
+    if (verdict.kind === 'refuse') {
+      return { kind: 'refuse', failure: { code: verdict.code, message: verdict.message } }
+    }
+    return this.#held(verdict, message, expiresAt)
+  }
+
+  #held(
+    verdict: Extract<CareVerdict, { kind: 'hold' }>,
+    message: OutboundIdentity,
+    expiresAt: number | null,
+  ): Extract<Passage, { kind: 'hold' }> {
+    const { reason, wholeChat, ages } = verdict
+    // No clock knows of "never".
+    const until = Math.min(verdict.until, this.#clock.now() + MAX_HOLD_MS)
+    const lastsUntil = this.#lastsUntil(message, expiresAt)
+    const isLonger = expiresAt === null && ages !== true && until < lastsUntil
+    return { kind: 'hold', reason, until, wholeChat, expiresAt: isLonger ? lastsUntil : null }
+  }
+
+  #lastsUntil({ acceptedAt }: OutboundIdentity, expiresAt: number | null): number {
+    return expiresAt ?? acceptedAt + this.#expireHeldAfterMs
+  }
+
   #inTurn<T>(instance: InstanceId, work: () => Promise<T>): Promise<T> {
     const before = this.#turns.get(instance) ?? Promise.resolve()
     const result = before.then(work)
@@ -183,25 +253,35 @@ export class CareGate {
     return result
   }
 
-  #go(
-    { instance, chat }: OutboundIdentity,
+  async #go(
+    message: OutboundIdentity,
     options: CareOptions,
+    expiresAt: number | null,
     passage: Omit<Extract<Passage, { kind: 'go' }>, 'kind' | 'at'>,
-  ): Passage {
+  ): Promise<Passage> {
+    const { instance, chat } = message
     const now = this.#clock.now()
     if (!options.enabled) return { kind: 'go', at: now, ...passage }
+    const contact = keyOf(instance, chat)
+    const freeAt = this.#sent.freeAt(contact, options, now)
+    if (freeAt > now) {
+      this.#sent.hold(contact)
+      const hold = { kind: 'hold', reason: 'CONTACT_LIMIT', until: freeAt, wholeChat: true } as const
+      return this.#passageOf(hold, message, expiresAt)
+    }
+    if (this.#sent.isHeld(contact)) {
+      // As above: what waited for this must not be overtaken by what came at the moment it is over.
+      if ((await this.#holds.releaseChat(instance, chat, ['CONTACT_LIMIT'])) > 0) return { kind: 'again' }
+      this.#sent.release(contact)
+    }
+    this.#sent.add(contact, now)
     const contactRate = passage.cold === null ? options.conversation : options.cold
     const at = Math.max(
       this.#rates.take(instance, options.instance, now),
-      this.#rates.take(keyOf(instance, chat), contactRate, now),
+      this.#rates.take(contact, contactRate, now),
     )
     return { kind: 'go', at, ...passage }
   }
-}
-
-function passageOf(verdict: Exclude<CareVerdict, { kind: 'go' }>): Passage {
-  if (verdict.kind === 'hold') return verdict
-  return { kind: 'refuse', failure: { code: verdict.code, message: verdict.message } }
 }
 
 function coldOf(

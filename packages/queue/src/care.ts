@@ -1,6 +1,7 @@
 import { DAY, EclusaError, HOUR, MINUTE, parseZone, SECOND } from '@eclusa/kernel'
 import { careErrors, queueErrors } from './errors.ts'
 import type { Purpose } from './message.ts'
+import { MAX_CEILING } from './send-log.ts'
 
 /** So many at once, then one each `everyMs`. */
 export interface Rate {
@@ -19,6 +20,9 @@ export interface CareOptions {
   readonly conversation: Rate
   /** To one contact who did not. */
   readonly cold: Rate
+  /** To one contact within any hour and any day, whoever wrote: two machines that answer each other stop there. */
+  readonly maxPerContactHour: number
+  readonly maxPerContactDay: number
   /** Of one instance, to all its chats together. */
   readonly instance: Rate
   /** Contacts an instance writes to who never wrote to it, within any 24 hours; replies do not count. */
@@ -33,6 +37,8 @@ export const defaultCare: CareOptions = {
   enabled: true,
   conversation: { everyMs: 6 * SECOND, burst: 5 },
   cold: { everyMs: 6 * SECOND, burst: 1 },
+  maxPerContactHour: 20,
+  maxPerContactDay: 60,
   instance: { everyMs: SECOND, burst: 30 },
   maxNewContactsPerDay: 200,
   quiet: { from: 20 * 60, to: 8 * 60 },
@@ -55,18 +61,27 @@ export interface ChatStanding {
 export interface ColdFacts {
   /** Null, or until when WhatsApp's answers keep cold chats back. */
   readonly pausedUntil: number | null
-  /** New contacts within the last 24 hours, and when the first of them was written to. */
-  readonly startedCount: number
-  readonly firstStartedAt: number | null
-  /** Null when this contact was never written to cold. */
-  readonly contact: { readonly lastAt: number; readonly unansweredCount: number } | null
+  /** When the next new contact may be written to, behind those that have their day already; may be past. */
+  readonly slotAt: number
+  /** Null when this contact was never written to cold. `firstAt` in the future: the day it has been given. */
+  readonly contact: {
+    readonly firstAt: number
+    readonly lastAt: number
+    readonly unansweredCount: number
+  } | null
 }
 
-export type HoldReason = 'SCHEDULED' | 'COLD_PAUSED' | 'NEW_CONTACT_BUDGET' | 'QUIET_HOURS' | 'UNANSWERED'
+export type HoldReason =
+  | 'SCHEDULED'
+  | 'COLD_PAUSED'
+  | 'NEW_CONTACT_BUDGET'
+  | 'QUIET_HOURS'
+  | 'UNANSWERED'
+  | 'CONTACT_LIMIT'
 
 /** What keeps everything of a chat back, and with it what keeps a proactive message back. */
 export const COLD_HOLDS: readonly HoldReason[] = ['COLD_PAUSED', 'NEW_CONTACT_BUDGET']
-export const CARE_HOLDS: readonly HoldReason[] = [...COLD_HOLDS, 'QUIET_HOURS', 'UNANSWERED']
+export const CARE_HOLDS: readonly HoldReason[] = [...COLD_HOLDS, 'QUIET_HOURS', 'UNANSWERED', 'CONTACT_LIMIT']
 
 export type CareVerdict =
   | { readonly kind: 'go' }
@@ -76,6 +91,8 @@ export type CareVerdict =
       readonly reason: HoldReason
       readonly until: number
       readonly wholeChat: boolean
+      /** Nobody can say when it may go: it grows old meanwhile. */
+      readonly ages?: true
     }
   | { readonly kind: 'refuse'; readonly code: string; readonly message: string }
 
@@ -107,11 +124,9 @@ export function judgeCare(input: {
     if (cold.pausedUntil !== null && cold.pausedUntil > now) {
       return { kind: 'hold', reason: 'COLD_PAUSED', until: cold.pausedUntil, wholeChat: true }
     }
-    const isNew = standing.lastInboundAt === null && cold.contact === null
-    if (isNew && cold.startedCount >= options.maxNewContactsPerDay) {
-      const until = (cold.firstStartedAt ?? now) + DAY
-      return { kind: 'hold', reason: 'NEW_CONTACT_BUDGET', until: Math.max(until, now + 1), wholeChat: true }
-    }
+    const isNew = standing.lastInboundAt === null && (cold.contact === null || cold.contact.firstAt > now)
+    const until = cold.contact?.firstAt ?? cold.slotAt
+    if (isNew && until > now) return { kind: 'hold', reason: 'NEW_CONTACT_BUDGET', until, wholeChat: true }
   }
   if (purpose === 'proactive') return judgeProactive(now, options, standing, cold)
   return { kind: 'go' }
@@ -151,7 +166,8 @@ function judgeProactive(
     const until = contact.lastAt + DAY
     const isOver = contact.unansweredCount >= MAX_UNANSWERED
     if (isOver || until > now) {
-      return { kind: 'hold', reason: 'UNANSWERED', until: isOver ? now + DAY : until, wholeChat: false }
+      const hold = { kind: 'hold', reason: 'UNANSWERED', wholeChat: false } as const
+      return isOver ? { ...hold, until: now + DAY, ages: true } : { ...hold, until }
     }
   }
   const isAwake = lastInboundAt !== null && lastInboundAt > now - AWAKE_MS
@@ -186,6 +202,11 @@ export function checkCare(options: CareOptions): void {
     if (!(everyMs >= 0 && everyMs < Number.POSITIVE_INFINITY))
       throw bad(field, 'everyMs must not be negative')
     if (!Number.isInteger(burst) || burst < 1) throw bad(field, 'burst must be at least 1')
+  }
+  for (const field of ['maxPerContactHour', 'maxPerContactDay'] as const) {
+    const ceiling = options[field]
+    if (!Number.isInteger(ceiling) || ceiling < 1 || ceiling > MAX_CEILING)
+      throw bad(field, `must be 1 to ${MAX_CEILING}`)
   }
   if (!(options.maxNewContactsPerDay >= 0)) throw bad('maxNewContactsPerDay', 'must not be negative')
   for (const minute of Object.values(options.quiet)) {

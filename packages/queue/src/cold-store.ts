@@ -25,43 +25,81 @@ export class ColdStore {
     this.#clock = options.clock
   }
 
-  async facts(instance: InstanceId, chat: ChatId): Promise<ColdFacts> {
-    const dayAgo = this.#clock.now() - DAY
-    const [[started], [contact], pause] = await Promise.all([
+  async facts(instance: InstanceId, chat: ChatId, maxNewContactsPerDay: number): Promise<ColdFacts> {
+    const [slotAt, [contact], pause] = await Promise.all([
+      this.#slotAt(instance, maxNewContactsPerDay),
       this.#database.read(
-        'select count(*) as n, min(first_at) as first from "ColdContact" where instance = ? and first_at > ?',
-        [instance, dayAgo],
-      ),
-      this.#database.read(
-        'select last_at, unanswered_count from "ColdContact" where instance = ? and chat = ?',
+        'select first_at, last_at, unanswered_count from "ColdContact" where instance = ? and chat = ?',
         [instance, chat],
       ),
       this.pause(instance),
     ])
     return {
       pausedUntil: pause?.until ?? null,
-      startedCount: Number(started?.['n'] ?? 0),
-      firstStartedAt: (started?.['first'] ?? null) as number | null,
+      slotAt,
       contact:
         contact === undefined
           ? null
           : {
+              firstAt: contact['first_at'] as number,
               lastAt: contact['last_at'] as number,
               unansweredCount: contact['unanswered_count'] as number,
             },
     }
   }
 
-  /** A new contact is counted, before anything goes to them. */
-  async start(instance: InstanceId, chat: ChatId): Promise<void> {
-    const now = this.#clock.now()
+  /**
+   * A day after the `max`-th newest start, those of the future included: then no 24 hours have more than `max`, and
+   * who comes later waits behind who came first.
+   */
+  async #slotAt(instance: InstanceId, max: number): Promise<number> {
+    if (max === 0) return Number.POSITIVE_INFINITY
+    const [row] = await this.#database.read(
+      'select first_at from "ColdContact" where instance = ? order by first_at desc limit 1 offset ?',
+      [instance, max - 1],
+    )
+    return row === undefined ? 0 : (row['first_at'] as number) + DAY
+  }
+
+  /** A new contact is counted, before anything goes to them; `at` in the future: it is given that time. */
+  async start(instance: InstanceId, chat: ChatId, at: number): Promise<void> {
     await this.#database.write([
       {
         sql: `insert into "ColdContact" (instance, chat, first_at, last_at, unanswered_count) values (?, ?, ?, ?, 0)
               on conflict (instance, chat) do nothing`,
-        params: [instance, chat, now, now],
+        params: [instance, chat, at, at],
       },
     ])
+  }
+
+  /** Times given to contacts for whom nothing waits any more are free again. One step; how many. */
+  async freeStep(): Promise<number> {
+    return this.#free(
+      `not exists (select 1 from "MessageQueueItem" as item where item.instance = "ColdContact".instance
+         and item.chat = "ColdContact".chat and item.priority < 9)`,
+      [],
+    )
+  }
+
+  /** Other limits count now: times in the future are given anew. One step; how many. */
+  async freeHeldStep(tenant: TenantId, instance: InstanceId | null): Promise<number> {
+    return this.#free(
+      `(instance, chat) in (select item.instance, item.chat from "MessageQueueItem" as item
+         where item.priority in (5, 6, 7) and item."heldBy" = 'NEW_CONTACT_BUDGET' and item.tenant = ?
+         ${instance === null ? '' : 'and item.instance = ?'})`,
+      instance === null ? [tenant] : [tenant, instance],
+    )
+  }
+
+  async #free(where: string, params: readonly string[]): Promise<number> {
+    const [result] = await this.#database.write([
+      {
+        sql: `delete from "ColdContact" where (instance, chat) in
+              (select instance, chat from "ColdContact" where first_at > ? and ${where} limit ?)`,
+        params: [this.#clock.now(), ...params, SWEEP_STEP],
+      },
+    ])
+    return result?.changes ?? 0
   }
 
   /** A message begins to go to a contact who is not in conversation; `answered` when they wrote since the last one. */

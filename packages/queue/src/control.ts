@@ -108,7 +108,9 @@ export class QueueControl {
     const row = await this.#store.waiting(parseMessageId(id).seq)
     if (row === undefined || row.status === 'FAILED') return { waits: [], expiresAt: null }
     const { tenant, instance, chat, acceptedAt } = row.identity
+    const expiresAt = row.expiresAt ?? acceptedAt + this.#expireAfterMs
     const waits = whyWaiting({
+      expiresAt,
       row,
       view: this.#dispatcher.view(row.identity),
       aheadCount: await this.#store.aheadOf(row, MAX_AHEAD),
@@ -119,7 +121,7 @@ export class QueueControl {
       },
       now: this.#clock.now(),
     })
-    return { waits, expiresAt: row.expiresAt ?? acceptedAt + this.#expireAfterMs }
+    return { waits, expiresAt }
   }
 
   /** To the head of its chat, and due at once; care still applies. @throws QUEUE_NOT_FOUND, QUEUE_NOT_WAITING */

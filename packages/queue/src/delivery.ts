@@ -57,6 +57,8 @@ interface Before {
   readonly attempts: number
   readonly sentAt: number | null
   readonly maxRetries: number
+  /** Of its own; null: none. */
+  readonly expiresAt: number | null
   readonly epoch: number
   readonly cold: { readonly isAnswered: boolean; readonly wasPaused: boolean } | null
 }
@@ -254,6 +256,7 @@ export class Delivery {
       attempts: claimed.attempts - (how.sendNow ? 1 : 0),
       sentAt: claimed.sentAt,
       maxRetries: claimed.maxRetries,
+      expiresAt: claimed.expiresAt,
       epoch: lane.chat.line.epoch,
       cold: null,
     }
@@ -264,7 +267,7 @@ export class Delivery {
       if (failure !== null) return this.#fail(lane, live, failure, how)
       return this.#start(lane, live, message, before, how)
     }
-    const passage = await this.#care.pass(identity, claimed.purpose)
+    const passage = await this.#care.pass(identity, claimed.purpose, claimed.expiresAt)
     switch (passage.kind) {
       case 'refuse':
         return this.#fail(lane, live, passage.failure, how)
@@ -326,7 +329,12 @@ export class Delivery {
   async #hold(
     lane: Lane,
     live: LiveMessage,
-    why: { readonly reason: HoldReason; readonly until: number; readonly wholeChat: boolean },
+    why: {
+      readonly reason: HoldReason
+      readonly until: number
+      readonly wholeChat: boolean
+      readonly expiresAt: number | null
+    },
     row: { readonly attempts: number },
   ): Promise<Next> {
     if (lane.why === 'cancelled') return this.#gone(live)
@@ -361,7 +369,7 @@ export class Delivery {
     lane.onTheWire = true
     let ackedAt: number
     try {
-      ackedAt = (await this.#withDeadline(lane, message)).ackedAt
+      ackedAt = (await this.#withDeadline(lane, live, message)).ackedAt
     } catch (error) {
       return await this.#afterFailedSend(lane, live, sendFailureOf(error), { ...before, epoch }, how)
     } finally {
@@ -372,10 +380,16 @@ export class Delivery {
     return this.#end(lane, live, ackedAt, how)
   }
 
-  #withDeadline(lane: Lane, message: OutboundMessage): Promise<{ readonly ackedAt: number }> {
+  /** Ends with the acknowledgement, a receipt, which is the better one, or the deadline. */
+  #withDeadline(
+    lane: Lane,
+    live: LiveMessage,
+    message: OutboundMessage,
+  ): Promise<{ readonly ackedAt: number }> {
     return new Promise((resolve, reject) => {
       const ended = (): void => {
         if (lane.giveUp === giveUp) lane.giveUp = null
+        live.onReceived = null
         due.cancel()
       }
       const giveUp = (why: ErrorKind): void => {
@@ -384,6 +398,12 @@ export class Delivery {
         reject(new EclusaError(why))
       }
       lane.giveUp = giveUp
+      live.onReceived = (at) => {
+        ended()
+        // Nobody waits for the other one any more.
+        lane.sending.abort()
+        resolve({ ackedAt: at })
+      }
       const due = this.#due.add(this.#clock.now() + SEND_DEADLINE_MS, () => giveUp(queueErrors.SEND_TIMEOUT))
       this.#options.sender.send(message, lane.sending.signal).then(
         (answer) => {
@@ -420,8 +440,12 @@ export class Delivery {
     }
     // Of somebody we may not write to first, only such chats learn; conversations flow.
     if (before.cold !== null && RESTRICTIONS.includes(failure.code)) {
-      const until = await this.#care.restricted(live.identity, failure.code)
-      return this.#hold(lane, live, { reason: 'COLD_PAUSED', until, wholeChat: true }, before)
+      return this.#hold(
+        lane,
+        live,
+        await this.#care.restricted(live.identity, failure.code, before.expiresAt),
+        before,
+      )
     }
     const { random } = this.#options
     const decision = decideRetry({ failure, attempts, maxRetries: before.maxRetries, random })

@@ -77,6 +77,7 @@ export interface DispatcherView {
 
 /** Document 1: a message that waited longer is not sent any more. */
 export const DEFAULT_EXPIRE_AFTER_MS = DAY
+export const DEFAULT_EXPIRE_HELD_AFTER_MS = 7 * DAY
 const STOP_WITHIN_MS = 5 * SECOND
 /** What is on the wire of an instance that is being removed ends by itself so long; then nobody waits for it. */
 const REMOVE_WITHIN_MS = 5 * SECOND

@@ -18,6 +18,8 @@ export interface Hold {
   readonly wholeChat: boolean
   readonly attempts: number
   readonly sentAt: number | null
+  /** When what has no end of its own expires; null: as it would without the hold. */
+  readonly expiresAt: number | null
 }
 
 /** A message that another process accepted, for the owner. */
@@ -72,21 +74,22 @@ export class HoldStore {
    */
   async hold({ seq, instance, chat }: OutboundIdentity, how: Hold): Promise<boolean> {
     const now = toSqlTime(this.#clock.now())
-    const { reason, until, wholeChat, attempts, sentAt } = how
+    const { reason, until, wholeChat, attempts, sentAt, expiresAt } = how
     const [head] = await this.#database.write(
       [
         {
           sql: `update "MessageQueueItem" set status = 'PENDING', priority = priority + ${HELD}, "notBefore" = ?,
-              "heldBy" = ?, attempts = ?, "sentAt" = ?, "updatedAt" = ? where seq = ? and priority < 3`,
-          params: [until, reason, attempts, sentAt, now, seq],
+              "heldBy" = ?, attempts = ?, "sentAt" = ?, "expiresAt" = coalesce("expiresAt", ?), "updatedAt" = ?
+              where seq = ? and priority < 3`,
+          params: [until, reason, attempts, sentAt, expiresAt, now, seq],
         },
         ...(wholeChat
           ? [
               {
                 sql: `update "MessageQueueItem" set priority = priority + ${HELD}, "notBefore" = ?, "heldBy" = ?,
-                    "updatedAt" = ? where instance = ? and chat = ? and priority < 3 and seq <> ?
+                    "expiresAt" = coalesce("expiresAt", ?), "updatedAt" = ? where instance = ? and chat = ? and priority < 3 and seq <> ?
                     and status = 'PENDING' and "sentAt" is null`,
-                params: [until, reason, now, instance, chat, seq],
+                params: [until, reason, expiresAt, now, instance, chat, seq],
               },
             ]
           : []),
@@ -130,6 +133,20 @@ export class HoldStore {
       notBefore: (row['priority'] as number) < HELD ? null : (row['notBefore'] as number),
     }))
     return rows.toSorted((a, b) => a.identity.seq - b.identity.seq)
+  }
+
+  /** Ceilings are counted anew after a restart: nothing is held for one any more. */
+  async releaseCeilings(): Promise<void> {
+    const held = `${IS_HELD} and "heldBy" = 'CONTACT_LIMIT'`
+    const [one] = await this.#database.read(`select seq from "MessageQueueItem" where ${held} limit 1`, [])
+    if (one === undefined) return
+    await this.#database.write([
+      {
+        sql: `update "MessageQueueItem" set priority = priority - ${HELD}, "heldBy" = null, "notBefore" = null,
+              "updatedAt" = ? where ${held}`,
+        params: [toSqlTime(this.#clock.now())],
+      },
+    ])
   }
 
   /** The next `limit` of a tenant, or of one instance, that are held for one of `reasons` take their places. */

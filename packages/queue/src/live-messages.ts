@@ -18,6 +18,8 @@ export class LiveMessage {
   readAt: number | null
   /** The write that ended the row is done; receipts go to the tombstone. */
   ended = false
+  /** Is told of its first receipt while its send is awaited. */
+  onReceived: ((at: number) => void) | null = null
   /** Null while nothing is under way: nearly always. */
   #tail: Promise<unknown> | null = null
 

@@ -20,6 +20,7 @@ import { ControlStore } from './control-store.ts'
 import { QueueCounts } from './counts.ts'
 import {
   DEFAULT_EXPIRE_AFTER_MS,
+  DEFAULT_EXPIRE_HELD_AFTER_MS,
   defaultDispatcherLimits,
   Dispatcher,
   type DispatcherLimits,
@@ -67,6 +68,8 @@ export interface QueueOptions {
   readonly sweep?: Partial<SweepOptions>
   /** A message that waited longer fails with QUEUE_MESSAGE_EXPIRED. Default 24 h. */
   readonly expireAfterMs?: number
+  /** The same for one that limits held back for a time that it could live to see. Default 7 days. */
+  readonly expireHeldAfterMs?: number
 }
 
 /** The queue's parts. Start the dispatcher, then the sweep; stop them before the database. */
@@ -120,9 +123,10 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
     defaultOf: typeof care === 'function' ? care : () => care,
     check: checkCare,
     // What the old limits held back is judged by the new ones.
-    changed: (tenant, instance) => {
+    changed: async (tenant, instance) => {
       neighbours.wake(instance)
-      return holds.release(tenant, instance, CARE_HOLDS)
+      while ((await cold.freeHeldStep(tenant, instance)) > 0);
+      await holds.release(tenant, instance, CARE_HOLDS)
     },
   })
   const careOf = (tenant: TenantId, instance: InstanceId): CareOptions => limitsOf.of(tenant, instance)
@@ -139,6 +143,7 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
     log,
     emitter,
     maxRates: limits.maxRates,
+    expireHeldAfterMs: options.expireHeldAfterMs ?? DEFAULT_EXPIRE_HELD_AFTER_MS,
   })
   const holds = new Holds({
     store: holdStore,
@@ -244,6 +249,7 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
     log,
   })
   let stopListening = (): void => undefined
+  await holdStore.releaseCeilings()
   await holds.open()
   return {
     outbox,

@@ -66,6 +66,7 @@ export class Receipts {
     if (!(await this.#store.recordOnRow(live.identity, deliveredAt, readAt))) return false
     live.deliveredAt = deliveredAt
     live.readAt = readAt
+    live.onReceived?.(deliveredAt)
     return true
   }
 

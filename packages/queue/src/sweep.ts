@@ -98,7 +98,7 @@ export class Sweep implements Lifecycle {
       forgottenKeys: await this.#forget('IdempotencyKey', keepIdempotencyForMs, signal),
     }
     for (;;) {
-      const swept = await this.#cold.sweepStep()
+      const swept = (await this.#cold.sweepStep()) + (await this.#cold.freeStep())
       if (swept === 0 || signal?.aborted === true) break
     }
     const { pending, processing, failed } = this.#counts.stats()

@@ -36,6 +36,7 @@ const MESSAGES: Readonly<Record<WaitReason, string>> = {
     'WhatsApp restricts the instance: who did not write in the last 24 hours is not written to for now',
   NEW_CONTACT_BUDGET: 'The instance wrote to as many new contacts today as it may',
   QUIET_HOURS: 'It is night where the contact is',
+  CONTACT_LIMIT: 'The contact got as many messages within an hour or a day as one may',
   UNANSWERED: 'The contact has not answered the last proactive message',
   HANDED_OVER: 'The process that serves the instance has not taken it over yet',
   INSTANCE_OFFLINE: 'The instance is not connected to WhatsApp',
@@ -54,10 +55,11 @@ export function whyWaiting(input: {
   readonly row: WaitingRow
   readonly view: DispatcherView
   readonly aheadCount: number
+  readonly expiresAt: number
   readonly paused: { readonly tenant: boolean; readonly instance: boolean; readonly chat: boolean }
   readonly now: number
 }): readonly Waiting[] {
-  const { row, view, aheadCount, paused, now } = input
+  const { row, view, aheadCount, expiresAt, paused, now } = input
   const waits: Waiting[] = []
   const add = (reason: WaitReason, until: number | null = null, more = ''): void => {
     waits.push({ reason, message: `${MESSAGES[reason]}${more}`, until })
@@ -71,7 +73,14 @@ export function whyWaiting(input: {
   if (paused.instance) add('INSTANCE_PAUSED')
   if (paused.chat) add('CHAT_PAUSED')
   const isHeld = row.priority >= 5 && row.priority < 9
-  if (isHeld) add((row.heldBy ?? 'SCHEDULED') as WaitReason, row.notBefore)
+  if (isHeld) {
+    const isTooLate = (row.notBefore ?? 0) >= expiresAt
+    add(
+      (row.heldBy ?? 'SCHEDULED') as WaitReason,
+      row.notBefore,
+      isTooLate ? '; it expires before it may go' : '',
+    )
+  }
   if (!view.isOnline) add('INSTANCE_OFFLINE')
   if (view.instanceWaits !== null) {
     const { why, until } = view.instanceWaits

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test as testOnce } from 'node:test'
-import { type ChatId, EclusaError } from '@eclusa/kernel'
+import { type ChatId, EclusaError, type MessageId } from '@eclusa/kernel'
 import { testEachDatabase as test } from '@eclusa/storage/test-kit'
 import {
   type CareOptions,
@@ -11,6 +11,7 @@ import {
   quietEndOf,
 } from '../src/index.ts'
 import { Rates } from '../src/rates.ts'
+import { SendLog } from '../src/send-log.ts'
 import { chatA, chatB, exatron, type Harness, noPacing, sessionError, startQueue } from './harness.ts'
 
 const SECOND = 1000
@@ -105,6 +106,86 @@ test('new contacts past the budget of a day wait for the next one without holdin
   assert.deepEqual(h.sender.texts.slice(3).toSorted(), ['again', 'answer'])
   await h.advance(DAY, HOUR)
   assert.equal(h.sender.sends.length, 8)
+})
+
+test('each new contact past the budget gets a time of its own, and its message lives to see it', async (t) => {
+  const h = await careful(t, { maxNewContactsPerDay: 2 })
+  const began = h.clock.now()
+  const ids: MessageId[] = []
+  for (let n = 10; n < 16; n++) {
+    h.sender.standings.set(chatOf(n), stranger)
+    ids.push((await h.enqueue(`${n}`, { chat: chatOf(n) })).id)
+    await h.quiet()
+    await h.advance(60_000, 10_000)
+  }
+  assert.deepEqual(h.sender.texts, ['10', '11'])
+  const untilOf = async (nth: number): Promise<unknown> => {
+    const [held] = await whyOf(h, ids[nth]!)
+    return [held?.[0], Math.floor(((held?.[1] as number) - began) / 60_000) / 60]
+  }
+  assert.deepEqual(await Promise.all([2, 3, 4, 5].map(untilOf)), [
+    ['NEW_CONTACT_BUDGET', 24],
+    ['NEW_CONTACT_BUDGET', Math.floor(24 * 60 + 1) / 60],
+    ['NEW_CONTACT_BUDGET', 48],
+    ['NEW_CONTACT_BUDGET', Math.floor(48 * 60 + 1) / 60],
+  ])
+  await h.advance(26 * HOUR, HOUR)
+  await h.queue.sweep.pass()
+  assert.deepEqual(h.sender.texts.slice(2), ['12', '13'])
+  await h.crash()
+  await h.advance(26 * HOUR, HOUR)
+  await h.queue.sweep.pass()
+  assert.deepEqual(h.sender.texts.slice(4), ['14', '15'])
+})
+
+test('a new contact for whom no time comes in time is told so and expires as ever; a time nobody needs is free again', async (t) => {
+  const h = await careful(t, { maxNewContactsPerDay: 1 })
+  const ids: MessageId[] = []
+  for (let n = 10; n < 19; n++) {
+    h.sender.standings.set(chatOf(n), stranger)
+    ids.push((await h.enqueue(`${n}`, { chat: chatOf(n) })).id)
+    await h.quiet()
+  }
+  const heldOf = async (nth: number) => (await h.queue.control.why(ids[nth]!)).waits[0]
+  assert.doesNotMatch((await heldOf(6))?.message ?? '', /expires/)
+  assert.match((await heldOf(7))?.message ?? '', /; it expires before it may go$/)
+  for (const id of ids.slice(1, 4)) await h.queue.outbox.cancel(id)
+  await h.queue.sweep.pass()
+  h.sender.standings.set(chatOf(20), stranger)
+  ids.push((await h.enqueue('20', { chat: chatOf(20) })).id)
+  await h.quiet()
+  assert.doesNotMatch((await heldOf(9))?.message ?? '', /expires/)
+  await h.advance(25 * HOUR, HOUR)
+  await h.queue.sweep.pass()
+  assert.equal((await h.queue.outbox.status(ids[8]!))?.failure?.code, 'QUEUE_MESSAGE_EXPIRED')
+  await h.advance(6 * DAY, 2 * HOUR)
+  assert.deepEqual(h.sender.texts.toSorted(), ['10', '14', '15', '16', '20'])
+})
+
+test('one contact gets so many messages in an hour and in a day; the rest keep their order, other chats go on', async (t) => {
+  const ceilings = { maxPerContactHour: 3, maxPerContactDay: 5, conversation: { everyMs: 0, burst: 1 } }
+  const h = await careful(t, ceilings)
+  h.sender.standings.set(chatA, { ...stranger, lastInboundAt: h.clock.now() + 40 * HOUR })
+  const began = h.clock.now()
+  const ids = []
+  for (let n = 1; n <= 7; n++) ids.push((await h.enqueue(`${n}`)).id)
+  await h.quiet()
+  assert.deepEqual(h.sender.texts, ['1', '2', '3'])
+  assert.deepEqual(await whyOf(h, ids[4]!), [['CONTACT_LIMIT', began + HOUR]])
+  await h.enqueue('other', { chat: chatB })
+  await h.advance(HOUR - 1000, 1000 * 60)
+  await h.enqueue('8')
+  await h.advance(2000, 1000)
+  assert.deepEqual(h.sender.texts.slice(3), ['other', '4', '5'])
+  assert.deepEqual(await whyOf(h, ids[6]!), [['CONTACT_LIMIT', began + DAY]])
+  await h.advance(DAY, HOUR)
+  assert.deepEqual(h.sender.texts.slice(6), ['6', '7', '8'])
+  for (let n = 9; n <= 13; n++) await h.enqueue(`${n}`)
+  await h.quiet()
+  // After a restart nobody knows how many it were.
+  await h.crash()
+  assert.deepEqual(h.sender.texts.slice(9), ['9', '10', '11'])
+  assert.deepEqual(h.queue.dispatcher.stats().lanes, 0)
 })
 
 test('messages of a held chat keep their order when they come back, also one accepted in the meantime', async (t) => {
@@ -329,6 +410,23 @@ testOnce('a rate lets its burst go at once, then one each interval, and whole on
   assert.equal(rates.size, 20_000)
 })
 
+testOnce('the log of sends forgets what is a day ago, and the longest unused when there is too much', () => {
+  const sent = new SendLog(100)
+  const ceilings = { maxPerContactHour: 2, maxPerContactDay: 3 }
+  for (const at of [0, 1000]) sent.add('a', at)
+  assert.equal(sent.freeAt('a', ceilings, 1000), HOUR)
+  sent.add('a', HOUR)
+  assert.equal(sent.freeAt('a', ceilings, 2 * HOUR), DAY)
+  assert.equal(sent.freeAt('b', ceilings, 2 * HOUR), 2 * HOUR)
+  for (let n = 0; n < 150; n++) sent.add(`${n}`, 2 * HOUR)
+  assert.equal(sent.size, 100)
+  assert.equal(sent.freeAt('a', ceilings, 2 * HOUR), 2 * HOUR)
+  for (let n = 0; n < 5000; n++) sent.add('busy', 2 * HOUR)
+  assert.equal(sent.size, 1)
+  sent.add('b', 3 * DAY)
+  assert.equal(sent.size, 1)
+})
+
 testOnce('limits that make no sense are refused, naming the field', () => {
   for (const [wrong, field] of [
     [{ cold: { everyMs: -1, burst: 1 } }, 'cold'],
@@ -336,6 +434,8 @@ testOnce('limits that make no sense are refused, naming the field', () => {
     [{ maxNewContactsPerDay: -1 }, 'maxNewContactsPerDay'],
     [{ quiet: { from: 0, to: 1440 } }, 'quiet'],
     [{ zone: 'Brazil' }, 'zone'],
+    [{ maxPerContactDay: 0 }, 'maxPerContactDay'],
+    [{ maxPerContactHour: 1001 }, 'maxPerContactHour'],
   ] as const) {
     assert.throws(
       () => checkCare({ ...defaultCare, ...wrong }),

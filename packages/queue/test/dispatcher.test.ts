@@ -363,3 +363,28 @@ test('chats end with the window: a chat of one message leaves memory when it was
   await h.quiet()
   assert.equal(h.queue.dispatcher.stats().openChats, 0)
 })
+
+test('a receipt that comes while the acknowledgement is awaited ends the wait: it is sent, and the next one goes', async (t) => {
+  const h = await startQueue(t)
+  h.sender.outcome = ({ content }) => (content.text === '1' ? 'hang' : 'ack')
+  const { id, waMessageId } = await h.enqueue('1')
+  await h.enqueue('2')
+  await h.quiet()
+  assert.deepEqual(h.sender.texts, ['1'])
+  const at = h.clock.now()
+  await h.queue.dispatcher.recordReceipt({
+    instance: h.instance,
+    waMessageIds: [waMessageId],
+    kind: 'delivered',
+    at,
+  })
+  await h.quiet()
+  assert.deepEqual(h.sender.texts, ['1', '2'])
+  const status = await h.queue.outbox.status(id)
+  assert.deepEqual([status?.state, status?.sentAt, status?.deliveredAt], ['DELIVERED', at, at])
+  assert.equal((await h.rows()).length, 0)
+  assert.deepEqual(
+    h.events.filter((name) => /sent|delivered/.test(name)),
+    ['outbound.sent', 'outbound.delivered', 'outbound.sent'],
+  )
+})

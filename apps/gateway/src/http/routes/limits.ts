@@ -25,6 +25,8 @@ const limitsBody = z.strictObject({
   conversation: rate.optional(),
   cold: rate.optional(),
   instance: rate.optional(),
+  maxPerContactHour: whole(1, 1000).optional(),
+  maxPerContactDay: whole(1, 1000).optional(),
   maxNewContactsPerDay: whole(0, MAX_NEW_CONTACTS).optional(),
   /** On the clock of the contact's zone; the same time twice: none. */
   quietHours: z.strictObject({ from: timeOfDay, to: timeOfDay }).optional(),
