@@ -229,25 +229,6 @@ test('a read receipt alone means delivered too', async (t) => {
   assert.deepEqual([status?.state, status?.deliveredAt, status?.readAt], ['READ', 5, 5])
 })
 
-test('a receipt before the acknowledgement is kept and shows when the message ends', async (t) => {
-  const h = await startQueue(t)
-  h.sender.outcome = () => 'hang'
-  const { id, waMessageId } = await h.enqueue('1')
-  await h.quiet()
-  await h.queue.dispatcher.recordReceipt({
-    instance: h.instance,
-    waMessageIds: [waMessageId],
-    kind: 'delivered',
-    at: h.clock.now(),
-  })
-  assert.equal((await h.queue.outbox.status(id))?.state, 'PROCESSING')
-  h.sender.outcome = () => 'ack'
-  h.sender.release()
-  await h.quiet()
-  assert.equal((await h.queue.outbox.status(id))?.state, 'DELIVERED')
-  assert.deepEqual(h.events.slice(-2), ['outbound.sent', 'outbound.delivered'])
-})
-
 test('a receipt for a message whose acknowledgement was lost ends it without another send, also over a crash', async (t) => {
   const h = await startQueue(t)
   h.sender.outcome = () => 'hang'
