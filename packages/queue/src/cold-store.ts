@@ -1,6 +1,7 @@
 import { type ChatId, type Clock, DAY, type InstanceId, type TenantId } from '@eclusa/kernel'
 import type { Database } from '@eclusa/storage'
 import type { ColdFacts } from './care.ts'
+import type { Whose } from './hold-store.ts'
 
 /** That WhatsApp's answers keep the cold chats of an instance back. */
 export interface ColdPause {
@@ -72,34 +73,36 @@ export class ColdStore {
     ])
   }
 
-  /** Times given to contacts for whom nothing waits any more are free again. One step; how many. */
-  async freeStep(): Promise<number> {
-    return this.#free(
+  /** Times given to contacts for whom nothing waits any more are free. One step: of which instances some were. */
+  async freeUnused(): Promise<ReadonlySet<InstanceId>> {
+    const freed = await this.#free(
       `not exists (select 1 from "MessageQueueItem" as item where item.instance = "ColdContact".instance
          and item.chat = "ColdContact".chat and item.priority < 9)`,
       [],
     )
+    return new Set(freed)
   }
 
-  /** Other limits count now: times in the future are given anew. One step; how many. */
-  async freeHeldStep(tenant: TenantId, instance: InstanceId | null): Promise<number> {
-    return this.#free(
+  /** Times in the future are to be given anew. One step; how many. */
+  async freeHeld(whose: Whose): Promise<number> {
+    const freed = await this.#free(
       `(instance, chat) in (select item.instance, item.chat from "MessageQueueItem" as item
-         where item.priority in (5, 6, 7) and item."heldBy" = 'NEW_CONTACT_BUDGET' and item.tenant = ?
-         ${instance === null ? '' : 'and item.instance = ?'})`,
-      instance === null ? [tenant] : [tenant, instance],
+         where item.priority in (5, 6, 7) and item."heldBy" = 'NEW_CONTACT_BUDGET'
+         and ${'instance' in whose ? 'item.instance' : 'item.tenant'} = ?)`,
+      ['instance' in whose ? whose.instance : whose.tenant],
     )
+    return freed.length
   }
 
-  async #free(where: string, params: readonly string[]): Promise<number> {
+  async #free(where: string, params: readonly string[]): Promise<readonly InstanceId[]> {
     const [result] = await this.#database.write([
       {
         sql: `delete from "ColdContact" where (instance, chat) in
-              (select instance, chat from "ColdContact" where first_at > ? and ${where} limit ?)`,
+              (select instance, chat from "ColdContact" where first_at > ? and ${where} limit ?) returning instance`,
         params: [this.#clock.now(), ...params, SWEEP_STEP],
       },
     ])
-    return result?.changes ?? 0
+    return (result?.rows ?? []).map((row) => row['instance'] as InstanceId)
   }
 
   /** A message begins to go to a contact who is not in conversation; `answered` when they wrote since the last one. */

@@ -28,6 +28,9 @@ export interface HandedOver extends Admitted {
   readonly notBefore: number | null
 }
 
+/** Messages of one instance, or of all of a tenant. */
+export type Whose = { readonly instance: InstanceId } | { readonly tenant: TenantId }
+
 /** As the partial index has it. */
 const IS_HELD = 'priority in (5, 6, 7)'
 /** Not only known to the process that accepted it. */
@@ -149,10 +152,9 @@ export class HoldStore {
     ])
   }
 
-  /** The next `limit` of a tenant, or of one instance, that are held for one of `reasons` take their places. */
+  /** The next `limit` that are held for one of `reasons` take their places. */
   async releaseSome(
-    tenant: TenantId,
-    instance: InstanceId | null,
+    whose: Whose,
     reasons: readonly HoldReason[],
     limit: number,
   ): Promise<readonly Admitted[]> {
@@ -160,20 +162,20 @@ export class HoldStore {
     const [result] = await this.#database.write([
       {
         sql: `update "MessageQueueItem" set priority = priority - ${HELD}, "heldBy" = null, "notBefore" = null,
-              "updatedAt" = ? where seq in (select seq from "MessageQueueItem" where ${IS_HELD} and tenant = ?
-                ${instance === null ? '' : 'and instance = ?'} and "heldBy" in (${marks})
+              "updatedAt" = ? where seq in (select seq from "MessageQueueItem" where ${IS_HELD}
+                and ${'instance' in whose ? 'instance' : 'tenant'} = ? and "heldBy" in (${marks})
                 order by "notBefore", seq limit ?) and ${IS_HELD}
               returning ${IDENTITY}, priority`,
         params: [
           toSqlTime(this.#clock.now()),
-          tenant,
-          ...(instance === null ? [] : [instance]),
+          'instance' in whose ? whose.instance : whose.tenant,
           ...reasons,
           limit,
         ],
       },
     ])
-    return admittedOf(result)
+    // The order of the rows is the database's own.
+    return admittedOf(result).toSorted((a, b) => a.identity.seq - b.identity.seq)
   }
 
   /** What care holds of a chat for one of `reasons` takes its place again. How many. */

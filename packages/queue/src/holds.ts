@@ -1,15 +1,6 @@
-import {
-  type Clock,
-  DAY,
-  EclusaError,
-  type InstanceId,
-  type Logger,
-  SECOND,
-  type TenantId,
-  type Timer,
-} from '@eclusa/kernel'
+import { type Clock, DAY, EclusaError, type Logger, SECOND, type Timer } from '@eclusa/kernel'
 import type { HoldReason } from './care.ts'
-import type { Hold, HoldStore } from './hold-store.ts'
+import type { Hold, HoldStore, Whose } from './hold-store.ts'
 import type { OutboundIdentity } from './message.ts'
 import type { OutboxListener } from './outbox.ts'
 
@@ -72,14 +63,10 @@ export class Holds {
     return held
   }
 
-  /** Whatever is held of a tenant, or of one instance, for one of `reasons` takes its place. */
-  async release(
-    tenant: TenantId,
-    instance: InstanceId | null,
-    reasons: readonly HoldReason[],
-  ): Promise<void> {
+  /** Whatever is held for one of `reasons` takes its place. */
+  async release(whose: Whose, reasons: readonly HoldReason[]): Promise<void> {
     for (;;) {
-      const released = await this.#store.releaseSome(tenant, instance, reasons, ADMIT_STEP)
+      const released = await this.#store.releaseSome(whose, reasons, ADMIT_STEP)
       for (const { identity, priority } of released) this.#admitted(identity, priority)
       if (released.length < ADMIT_STEP || this.#stopped) return
     }

@@ -125,8 +125,9 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
     // What the old limits held back is judged by the new ones.
     changed: async (tenant, instance) => {
       neighbours.wake(instance)
-      while ((await cold.freeHeldStep(tenant, instance)) > 0);
-      await holds.release(tenant, instance, CARE_HOLDS)
+      const whose = instance === null ? { tenant } : { instance }
+      while ((await cold.freeHeld(whose)) > 0);
+      await holds.release(whose, CARE_HOLDS)
     },
   })
   const careOf = (tenant: TenantId, instance: InstanceId): CareOptions => limitsOf.of(tenant, instance)
@@ -222,6 +223,10 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
     clock,
     log,
     options: { ...defaultSweepOptions, ...options.sweep },
+    placesFreed: async (instance) => {
+      while ((await cold.freeHeld({ instance })) > 0);
+      await holds.release({ instance }, ['NEW_CONTACT_BUDGET'])
+    },
     expireAfterMs,
   })
   const control = new QueueControl({

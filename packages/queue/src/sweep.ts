@@ -1,4 +1,13 @@
-import { type Clock, DAY, HOUR, type Lifecycle, type Logger, MINUTE, runLoop } from '@eclusa/kernel'
+import {
+  type Clock,
+  DAY,
+  HOUR,
+  type InstanceId,
+  type Lifecycle,
+  type Logger,
+  MINUTE,
+  runLoop,
+} from '@eclusa/kernel'
 import type { ColdStore } from './cold-store.ts'
 import type { QueueCounts } from './counts.ts'
 import type { Endings } from './endings.ts'
@@ -43,6 +52,7 @@ export class Sweep implements Lifecycle {
   readonly #clock: Clock
   readonly #log: Logger
   readonly #options: SweepOptions
+  readonly #placesFreed: (instance: InstanceId) => Promise<void>
   readonly #expireAfterMs: number
   readonly #end = new AbortController()
   #loop: Promise<void> | null = null
@@ -55,6 +65,8 @@ export class Sweep implements Lifecycle {
     readonly clock: Clock
     readonly log: Logger
     readonly options: SweepOptions
+    /** Is told of an instance of which new contacts do not need their places any more. */
+    readonly placesFreed: (instance: InstanceId) => Promise<void>
     readonly expireAfterMs: number
   }) {
     this.#store = options.store
@@ -64,6 +76,7 @@ export class Sweep implements Lifecycle {
     this.#clock = options.clock
     this.#log = options.log
     this.#options = options.options
+    this.#placesFreed = options.placesFreed
     this.#expireAfterMs = options.expireAfterMs
   }
 
@@ -98,7 +111,10 @@ export class Sweep implements Lifecycle {
       forgottenKeys: await this.#forget('IdempotencyKey', keepIdempotencyForMs, signal),
     }
     for (;;) {
-      const swept = (await this.#cold.sweepStep()) + (await this.#cold.freeStep())
+      const freed = await this.#cold.freeUnused()
+      // Who waits behind the gap moves up.
+      for (const instance of freed) await this.#placesFreed(instance)
+      const swept = (await this.#cold.sweepStep()) + freed.size
       if (swept === 0 || signal?.aborted === true) break
     }
     const { pending, processing, failed } = this.#counts.stats()
