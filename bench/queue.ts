@@ -24,6 +24,14 @@ import { BenchScope, report as writeReport, round } from './report.ts'
  * a real disk's fsync moved by a factor of 60 within an hour. Each engine runs in a process of its own; the engines take
  * turns, round after round; the figures are medians.
  *
+ * Every engine is asked in the same way: 64 callers, each with one message a call, which it awaits before its next; then a
+ * handler that does nothing. Redis syncs at every write (appendfsync always). Ours does more per message than is asked:
+ * an event in the log, a tombstone that receipts find, the sealed text kept for 24 h. CPU is that of the engine's own
+ * process: what Redis or PostgreSQL needs is not in it, what SQLite needs is.
+ *
+ * The rivals are no dependencies of ours: the first run installs them (npm ci in bench/queue, from its own lock file).
+ * redis-server and redis-cli are looked for in PATH, PostgreSQL in /usr/lib/postgresql; a C compiler makes the shim.
+ *
  *   npm run bench:queue -- --rounds 3 --fsync 100,2000 --chats 1000 --per-chat 20 --phase-ms 30000 --resume-ms 90000
  *   npm run bench:queue -- --only "eclusa sqlite,bullmq" --rounds 1
  */
@@ -259,7 +267,7 @@ async function startPostgres(
   let count = 0
   return {
     async newDatabase(name) {
-      const database = `${name.replaceAll(/\W/g, '_')}_${++count}`
+      const database = `${name.toLowerCase().replaceAll(/\W/g, '_')}_${++count}`
       await ask(`create database ${database}`)
       await ask('checkpoint')
       return url(database)
