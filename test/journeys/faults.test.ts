@@ -65,8 +65,10 @@ test('a lost acknowledgement: the same id goes again, the contact has it once, t
   await arrivesOnce(number, 'hello')
 })
 
-test('a delayed acknowledgement: PROCESSING until it comes, then DELIVERED', async () => {
+test('a delayed acknowledgement: PROCESSING until it comes, then SENT', async () => {
   const number = await newContact()
+  // A receipt would be the better acknowledgement.
+  await simulator.call('POST', `/contacts/${number}/online`, { online: false })
   await simulator.call('POST', '/faults', {
     on: 'ack',
     do: 'delay',
@@ -76,6 +78,8 @@ test('a delayed acknowledgement: PROCESSING until it comes, then DELIVERED', asy
   })
   const { id } = await gateway.send(instance, number, 'hello')
   await gateway.untilMessage(id, 'PROCESSING')
+  await gateway.untilMessage(id, 'SENT')
+  await simulator.call('POST', `/contacts/${number}/online`, { online: true })
   await gateway.untilMessage(id, 'DELIVERED')
   await arrivesOnce(number, 'hello')
 })

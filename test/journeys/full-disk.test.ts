@@ -43,8 +43,13 @@ test('on a full disk accepting is 507, what was acknowledged is written when the
   const instance = await gateway.pair(simulator, COMPANY)
   const fault = { on: 'ack', do: 'delay', ms: 3000, times: 1, match: { contact: SLOW } }
   await simulator.call('POST', '/faults', fault)
+  // A receipt would be an acknowledgement, too.
+  await simulator.call('POST', `/contacts/${SLOW}/online`, { online: false })
   const slow = await gateway.send(instance, SLOW, 'acknowledged on a full disk')
-  await until(async () => (await simulator.inbox(SLOW)).length === 1, 'WhatsApp has it')
+  await until(async () => {
+    const why = await gateway.call<{ waits: { reason: string }[] }>('GET', `/v1/messages/${slow.id}/why`)
+    return why.waits[0]?.reason === 'ON_THE_WIRE'
+  }, 'it is on the wire')
 
   // Its disk as that process sees it.
   const ballast = path.join(`/proc/${gateway.pid}/root`, folder, 'ballast')
@@ -67,6 +72,8 @@ test('on a full disk accepting is 507, what was acknowledged is written when the
   assert.equal((await gateway.message(slow.id)).state, 'PROCESSING')
 
   rmSync(ballast)
+  await gateway.untilMessage(slow.id, 'SENT')
+  await simulator.call('POST', `/contacts/${SLOW}/online`, { online: true })
   for (const id of [slow.id, ...accepted]) await gateway.untilMessage(id, 'DELIVERED', 60_000)
   const arrived = await simulator.inbox(SLOW)
   assert.deepEqual(

@@ -42,6 +42,9 @@ export async function killGateway(t: Scope, options: GatewayKills): Promise<Gate
   }
   // The acknowledgement takes a while, as on a real network, so that messages are on the wire when the kill comes.
   await simulator.call('POST', '/faults', { on: 'ack', do: 'delay', ms: 40, times: 1_000_000 })
+  // A receipt before it would be the better acknowledgement.
+  const late = { on: 'receipt', do: 'delay', ms: 80, times: 1_000_000, match: { direction: 'out' } }
+  await simulator.call('POST', '/faults', late)
   const gateway = await GatewayProcess.start(t, { whatsapp: simulator.whatsapp })
   const instance = await gateway.pair(simulator, company)
 

@@ -162,6 +162,11 @@ test('the queue is looked at and changed from the command line, in words and in 
   assert.match((await queue('retry', message)).err, /QUEUE_NOT_FAILED/)
   assert.equal((await queue('retry-failed', id)).out, '0 wait again\n')
   assert.match((await queue('pause')).err, /Name an instance, or a tenant/)
+  assert.equal((await queue('pause', '--tenant', 'acme')).code, 0)
+  const later = await gateway.call('POST', `/v1/instances/${id}/messages`, { to, text: 'Later' })
+  assert.match((await queue('why', String(later.body['id']))).out, /TENANT_PAUSED/)
+  assert.match((await queue('cancel', String(later.body['id']))).out, /CANCELLED/)
+  assert.match((await queue('cancel', String(later.body['id']))).err, /QUEUE_FINISHED/)
 })
 
 test('pacing and limits are shown, changed field by field, and reset from the command line', async (t) => {
