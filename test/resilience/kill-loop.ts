@@ -4,7 +4,8 @@ import { GatewayProcess, type InboxEntry, type Scope, SimulatorProcess } from '.
 
 /*
  * The whole gateway against the simulator, killed again and again while chats are served and contacts write: what the
- * callers were told, what the contacts hold, and what is stored must fit together (I1 to I5, N1, N2, N4 to N6).
+ * callers were told, what the contacts hold, and what is stored must fit together (I1 to I5, N1 to N6; of N3 what
+ * the log of events holds).
  */
 
 export interface GatewayKills {
@@ -87,6 +88,9 @@ export async function killGateway(t: Scope, options: GatewayKills): Promise<Gate
     async () => (await allInbound(gateway, instance)).size >= questions,
     'every inbound message arrives',
   )
+  // Each can be read from the log of events, and none twice: what every hook and stream is fed from.
+  const [events] = gateway.sql(`SELECT COUNT(*) AS n FROM "Event" WHERE type = 'inbound.received'`)
+  assert.equal(Number(events?.['n']), gateway.count('"InboundMessage"'), 'one event per inbound message')
   await simulator.check()
   return { kills, accepted: waMessageIds.size, inbound: questions, repeats }
 }
