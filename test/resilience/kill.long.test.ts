@@ -23,6 +23,6 @@ test(`${KILLS} times kill -9 of the gateway while 50 chats are served`, async ()
     } finally {
       for (const end of ends) await end()
     }
-    recordProof('kill -9 of the whole gateway', { ...sum, chats: 50, violations: 0 })
+    recordProof('kill -9 of the whole gateway', { of: KILLS, ...sum, chats: 50, violations: 0 })
   }
 })

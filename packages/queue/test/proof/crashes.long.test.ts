@@ -32,7 +32,11 @@ test(`${scaled(1000)} power cuts at calls of recorded runs`, async (t) => {
   const library = diskShimFor(t)
   if (library === null) return
   const { violations, ...figures } = await tracedCuts({ library, cuts: scaled(1000), seed: 1_000_001 })
-  recordProof('power cuts at calls of recorded runs', { ...figures, violations: violations.length })
+  recordProof('power cuts at calls of recorded runs', {
+    of: scaled(1000),
+    ...figures,
+    violations: violations.length,
+  })
   assert.deepEqual(violations, [])
 })
 
@@ -55,7 +59,7 @@ test(`${scaled(1000)} disk errors at any call`, async (t) => {
     })
     all.push(...violations)
     for (const name of Object.keys(sum) as (keyof typeof sum)[]) sum[name] += figures[name]
-    recordProof('disk errors at any call', { ...sum, violations: all.length })
+    recordProof('disk errors at any call', { of: scaled(1000), ...sum, violations: all.length })
   }
   assert.deepEqual(all, [])
 })
@@ -72,9 +76,9 @@ async function inRuns(
   const violations = (): string[] => results.flatMap((result) => result.violations)
   for (let left = scaled(times), seed = 1; left > 0; left -= RUN, seed++) {
     results.push(await run(Math.min(left, RUN), seed))
-    recordProof(
-      name,
-      figuresOf({
+    recordProof(name, {
+      of: scaled(times),
+      ...figuresOf({
         kills: sum(({ kills }) => kills),
         accepted: sum(({ accepted }) => accepted),
         sends: sum(({ sends }) => sends),
@@ -83,7 +87,7 @@ async function inRuns(
         readyMs: results.flatMap(({ readyMs }) => readyMs),
         violations: violations(),
       }),
-    )
+    })
   }
   assert.deepEqual(violations(), [])
 }

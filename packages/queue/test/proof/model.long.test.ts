@@ -13,7 +13,7 @@ async function inRuns(store: ModelStore): Promise<void> {
     const runs = Math.min(RUN, all - done)
     await checkModel({ store, runs, seed })
     done += runs
-    recordProof(`model, ${store}`, { sequences: done, violations: 0 })
+    recordProof(`model, ${store}`, { of: all, sequences: done, violations: 0 })
   }
 }
 

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 /*
  * What `npm run test:long` leaves: bench/results/proofs.json, one entry per proof, and the same as a table in proofs.md.
  * A proof that runs again replaces its entry; one that takes long tells how far it has come, so that a run that is cut
- * off leaves the size it reached.
+ * off leaves the size it reached, beside that of the whole (`of`).
  */
 
 const folder = fileURLToPath(new URL('../../../../bench/results/', import.meta.url))
@@ -46,7 +46,7 @@ export function recordProof(name: string, figures: Figures): void {
   })
   writeFileSync(
     join(folder, 'proofs.md'),
-    `# The queue's proofs in their long form\n\nMade by \`${command}\` on ${machine}. Scale 1 is the whole long form.\n\n` +
+    `# The queue's proofs in their long form\n\nMade by \`${command}\` on ${machine}. Scale 1 is the whole long form; where a size is smaller\nthan its "of", the run was cut off there.\n\n` +
       `| proof | figures | date |\n|---|---|---|\n${rows.join('\n')}\n`,
   )
 }

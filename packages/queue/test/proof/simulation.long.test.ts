@@ -21,7 +21,14 @@ test(`${SEEDS} simulated days`, async () => {
     crashes += result.crashes
     violations.push(...result.violations.map((line) => `seed ${seed}: ${line}`))
     if (seeds % RECORD_EVERY === 0 || seeds === SEEDS)
-      recordProof('simulated days', { seeds, accepted, sends, crashes, violations: violations.length })
+      recordProof('simulated days', {
+        seeds,
+        of: SEEDS,
+        accepted,
+        sends,
+        crashes,
+        violations: violations.length,
+      })
   }
   assert.deepEqual(violations, [])
 })
