@@ -32,7 +32,17 @@ function eclusa(args: readonly string[], env: Record<string, string> = {}): Prom
 test('help names every command and how to begin; each command has its own', async () => {
   const { code, out } = await eclusa(['--help'])
   assert.equal(code, 0)
-  for (const command of ['start', 'pair', 'send', 'status', 'queue', 'pacing', 'limits', 'simulator'])
+  for (const command of [
+    'start',
+    'pair',
+    'send',
+    'status',
+    'queue',
+    'inbound',
+    'pacing',
+    'limits',
+    'simulator',
+  ])
     assert.match(out, new RegExp(`^ {2}${command} `, 'm'))
   assert.match(out, /To begin with:/)
   for (const command of ['pair', 'send', 'status']) {

@@ -1,10 +1,16 @@
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { until } from '@eclusa/kernel/test-kit'
 import { createSimulator } from '@eclusa/simulator'
-import { newInstance, pairByQr, startGateway } from './harness.ts'
+import { KEY, newInstance, pairByQr, startGateway } from './harness.ts'
+
+const run = promisify(execFile)
+const bin = fileURLToPath(new URL('../bin/eclusa.js', import.meta.url))
 
 const SHOP = '5511900000101'
 const ANA = '5521900000201'
@@ -18,6 +24,13 @@ test('what was set aside is listed, tried again or dropped, by its own tenant al
   await pairByQr(gateway, simulator.addNumber(SHOP), id)
   ana.send(simulator.number(SHOP), 'Hello shop')
   const path = `/v1/instances/${id}/inbound`
+  const eclusa = async (...args: readonly string[]): Promise<string> => {
+    const env = { PATH: process.env['PATH'], ECLUSA_API_KEY: KEY }
+    const { stdout } = await run(process.execPath, [bin, 'inbound', ...args, '--url', gateway.app.url], {
+      env,
+    })
+    return stdout
+  }
   const messages = async (at: string): Promise<Record<string, unknown>[]> =>
     (await gateway.call('GET', at)).body['items'] as Record<string, unknown>[]
   await until(async () => (await messages(path)).length === 1, 'it came in')
@@ -42,7 +55,8 @@ test('what was set aside is listed, tried again or dropped, by its own tenant al
     ['1970-01-01T00:00:01.000Z', 'no room', 5],
   )
   const one = `${path}/set-aside/${String(item?.['id'])}`
-  assert.equal((await gateway.call('POST', `${one}/retry`)).status, 202)
+  assert.match(await eclusa('set-aside', id), /Hello shop +set aside: no room/)
+  assert.match(await eclusa('retry', id, String(item?.['id'])), /is processed again/)
   assert.deepEqual(await messages(`${path}/set-aside`), [])
   await until(() => settled() !== null, 'it is processed now')
   for (const [method, at] of [

@@ -6,6 +6,7 @@ import { standardTerminal, Terminal } from '../terminal.ts'
 import { ApiClient, CliError } from './api-client.ts'
 import { flowLint, flowList, flowPublish, flowTemplate, flowTest } from './flow.ts'
 import { addConversations } from './conversation-commands.ts'
+import { addInbound } from './inbound-commands.ts'
 import { memory } from './memory.ts'
 import { pair } from './pair.ts'
 import { send } from './send.ts'
@@ -134,6 +135,7 @@ export function program(): Command {
   addQueue(root.command('queue').description('look at the queue, and change what waits in it'))
 
   addConversations<ClientFlags>(root, { client, askedBy })
+  addInbound<ClientFlags>(root, { client, askedBy })
 
   for (const kind of ['pacing', 'limits'] as const) {
     const what = kind === 'pacing' ? 'how human sends look' : 'how much is sent to whom, and when'
