@@ -414,7 +414,10 @@ export async function startApp(options: AppOptions): Promise<App> {
       sessionEvents,
       outbox,
       eventLog: events,
-      forgetMore: (instance) => conversations.traces.forgetInstance(instance),
+      async forgetMore(instance) {
+        await flows.runs.forgetInstance(instance)
+        await conversations.traces.forgetInstance(instance)
+      },
       clock,
       log,
     })

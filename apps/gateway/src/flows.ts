@@ -66,13 +66,15 @@ export function openFlows(options: {
   })
   const flowLog = new FlowLog({ stats: () => runner.getActiveFlowsStats(), clock, log })
   const end = new AbortController()
+  let starting: Promise<void> | null = null
   let sweeping: Promise<void> | null = null
   return {
     definitions,
     runs,
     runner,
     async start() {
-      await runner.start()
+      // After a night there may be much to catch up with: nothing waits for it.
+      starting ??= runner.start()
       await flowLog.start()
       const onError = (error: unknown): void =>
         log.error({ err: error }, 'sweeping the runs of flows failed; it comes again')
@@ -84,7 +86,7 @@ export function openFlows(options: {
     },
     async stop() {
       end.abort()
-      await Promise.all([runner.stop(), flowLog.stop(), sweeping])
+      await Promise.all([runner.stop(), starting, flowLog.stop(), sweeping])
     },
   }
 }
@@ -128,7 +130,7 @@ function messagesFor(
   }
 }
 
-function lookupsFor(http: GuardedHttp): FlowRunnerOptions['lookups'] {
+export function lookupsFor(http: GuardedHttp): FlowRunnerOptions['lookups'] {
   return {
     async call({ method, url, headers, body, signal }) {
       const answer = await http.send({

@@ -55,12 +55,38 @@ export function readAnswer(rule: AnswerRule, words: string): string | null {
 
 /** Lower case, without accents and without signs around: what two people who mean the same both write. */
 export function plain(text: string): string {
-  return text
+  const words = text
     .normalize('NFKD')
     .replaceAll(/\p{M}/gu, '')
     .toLowerCase()
-    .replaceAll(/\s+/g, ' ')
-    .replaceAll(/^[\s\p{P}\p{S}]+|[\s\p{P}\p{S}]+$/gu, '')
+    .split(/[\s\u200b]+/)
+    .filter((word) => word !== '')
+  // By hand from both ends: a pattern for the end would be tried from each sign of a long row of signs.
+  let [from, to] = [0, words.length]
+  while (from < to && isSigns(words[from] ?? '')) from++
+  while (to > from && isSigns(words[to - 1] ?? '')) to--
+  const joined = words.slice(from, to).join(' ')
+  let [first, last] = [0, joined.length]
+  for (let sign = after(joined, first); sign !== '' && isSigns(sign); sign = after(joined, first))
+    first += sign.length
+  for (let sign = before(joined, last); last > first && isSigns(sign); sign = before(joined, last))
+    last -= sign.length
+  return joined.slice(first, last)
+}
+
+/** The code point that begins, or ends, at a place; '' when there is none. */
+function after(text: string, at: number): string {
+  const point = text.codePointAt(at)
+  return point === undefined ? '' : String.fromCodePoint(point)
+}
+
+function before(text: string, at: number): string {
+  const isPair = at > 1 && (text.codePointAt(at - 2) ?? 0) > 0xffff
+  return text.slice(at - (isPair ? 2 : 1), at)
+}
+
+function isSigns(text: string): boolean {
+  return /^[\p{P}\p{S}]+$/u.test(text)
 }
 
 function yesOrNo(text: string): 'yes' | 'no' | null {

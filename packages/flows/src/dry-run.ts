@@ -35,11 +35,11 @@ export interface DryRunOptions {
   /** Who answered the contact a day before, and whose customer they are; both are there and have room. */
   readonly lastOperator?: string
   readonly owner?: string
-  /** What the words that always work come to. */
-  readonly hear?: (words: string) => Heard
+  /** What the words that always work come to; `atMenu`: the flow waits for an answer. Default: nothing. */
+  readonly hear?: (words: string, atMenu: boolean) => Heard
 }
 
-export interface DryRunEntry {
+interface DryRunEntry {
   /** Milliseconds since the first line. */
   readonly afterMs: number
   readonly who: 'contact' | 'flow' | 'event'
@@ -83,8 +83,11 @@ export async function dryRun(options: DryRunOptions): Promise<DryRunReport> {
   })
   try {
     if (options.definition.starts === 'by_hand') await runner.startByHand(world.conversation, world.flow)
+    // What starts by hand has spoken already.
+    let hasSpoken = world.hasEntries
     for (const line of options.lines) {
-      if (world.hasEntries) clock.advance(BETWEEN_MS)
+      if ('say' in line && hasSpoken) clock.advance(BETWEEN_MS)
+      hasSpoken = 'say' in line
       if ('waitMinutes' in line) {
         // In steps from one time-out to the next, as the runner's own timer would.
         const until = clock.now() + line.waitMinutes * MINUTE
@@ -98,10 +101,11 @@ export async function dryRun(options: DryRunOptions): Promise<DryRunReport> {
         continue
       }
       world.note('contact', line.say)
+      const atMenu = await runner.isWaiting(world.conversation, CONTACT)
       await runner.hear(world.nextOrigin(), {
         contact: CONTACT,
         conversation: world.conversation,
-        heard: options.hear?.(line.say) ?? 'nothing',
+        heard: options.hear?.(line.say, atMenu) ?? 'nothing',
         message: world.messageOf(line.say),
       })
     }

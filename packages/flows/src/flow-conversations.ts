@@ -9,7 +9,7 @@ export function conversationsForFlows(conversations: Conversations): FlowConvers
   const { plan, operators } = conversations
   return {
     get: ({ tenant, id }) => conversations.get(tenant, id),
-    waitInLine: (ref, { sector, rule, seed }) => plan.waitInLine(ref, { by: 'flow', sector, rule, seed }),
+    waitInLine: (ref, how) => plan.waitInLine(ref, { by: 'flow', ...how }),
     assign: (ref, operator) => plan.assign(ref, { by: 'flow', operator }),
     close: (ref, reason) => plan.close(ref, { by: 'flow', reason }),
     async lastOperatorOf({ tenant, contact, id }) {

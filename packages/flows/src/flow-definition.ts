@@ -296,6 +296,11 @@ const steps = {
           rule: z.enum(['least_busy', 'round_robin', 'random']).optional(),
           /** Of \`random\`: the same one chooses the same operator among the same. */
           seed: z.int().min(0).max(4_294_967_295).optional(),
+          /** Only operators who are marked for it there. */
+          skill: z
+            .string()
+            .regex(/^[a-z0-9][a-z0-9_-]{0,39}$/, 'must be 1 to 40 lower-case letters, digits, "-" or "_"')
+            .optional(),
         }),
         z.strictObject({ admin: z.literal(true) }),
       ],

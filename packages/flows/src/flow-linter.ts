@@ -184,8 +184,11 @@ function faultsOfWays(flow: FlowDefinition): Finding[] {
       ),
     )
   }
-  const toPerson = (from: string): boolean =>
-    flow.steps.some((step) => givesToPerson(step) && reachableFrom(flow, from).has(step.id))
+  const persons = flow.steps.filter(givesToPerson)
+  const toPerson = (from: string): boolean => {
+    const behind = reachableFrom(flow, from)
+    return persons.some(({ id }) => behind.has(id))
+  }
   // By hand a person started it, and has the conversation.
   if (flow.starts !== 'by_hand') {
     if (!toPerson(flow.start)) {

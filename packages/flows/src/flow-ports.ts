@@ -84,6 +84,8 @@ export interface FlowConversations {
       readonly sector: SectorId | null
       readonly rule: 'least_busy' | 'round_robin' | 'random' | null
       readonly seed: number | null
+      /** What an operator must be marked for. */
+      readonly skill: string | null
     },
   ): Promise<PlannedMove>
   /** Only to an operator who is there and has room. */

@@ -54,7 +54,7 @@ export interface FlowRun {
   /** Whose flow it is; null: everybody's. */
   readonly sector: SectorId | null
   readonly step: string
-  /** Grows with each commit of the run: names what a step does, so that it is done once. */
+  /** Grows with what is committed of the run: names what a step does, so that it is done once. */
   readonly visit: number
   readonly state: RunState
   readonly startedAt: number

@@ -30,7 +30,7 @@ import {
   type RunMemory,
 } from './flow-run.ts'
 import type { FlowRuns, RunUnit } from './flow-runs.ts'
-import { FlowSteps, type StepPorts, type Turn } from './flow-steps.ts'
+import { FlowSteps, ITS_OWN_RULE, type StepPorts, type Turn } from './flow-steps.ts'
 import type { RunnableFlow } from './flow-store.ts'
 
 /** Flows that walk at the same time; more wait, and with them their messages on disk. */
@@ -44,6 +44,8 @@ const MAX_HOPS = 100
 const MAX_RACES = 20
 /** Runs looked at in one pass over what is due. */
 const DUE_STEP = 100
+/** Of those, under way at the same time. */
+const DUE_AT_ONCE = 20
 /** What is active on disk for so long, and not here, was left by a process that ended. */
 const LEFT_AFTER_MS = 30 * SECOND
 /** What another process has left is found this soon after this one got its instance. */
@@ -128,9 +130,9 @@ export class FlowRunner implements Lifecycle {
     })
   }
 
-  /** From here on time-outs take place, at first those of before, and what a crash left goes on. */
+  /** From here on time-outs take place. Resolves when those of before have, and what a crash left has gone on. */
   async start(): Promise<void> {
-    await this.pass(0)
+    await this.#look(0)
   }
 
   async stop(): Promise<void> {
@@ -190,24 +192,14 @@ export class FlowRunner implements Lifecycle {
       throw new EclusaError(flowErrors.NOT_BY_HAND)
     }
     const { runs } = this.#options
-    const { tenant, instance, contact, chat } = conversation
-    let begun: FlowRun | null = null
-    await this.#alone({ tenant, instance, contact, sector: conversation.sector }, async (signal) => {
+    const { instance, contact, chat } = conversation
+    const run = this.#newRun({ conversation, chat, flow, sector: conversation.sector, message: null })
+    await this.#alone(run, async (signal) => {
       if ((await runs.liveOf(instance, contact)) !== undefined) throw new EclusaError(flowErrors.ALREADY_RUNS)
-      const run = this.#newRun({ conversation, chat, flow, sector: conversation.sector, message: null })
       await runs.begin(run, { events: [startedEvent(run)] })
-      begun = run
       await this.#walk(run, signal)
     })
-    return begun as unknown as FlowRun
-  }
-
-  /** Ends the contact's run, if any, without a word. */
-  async end(instance: InstanceId, contact: ContactId): Promise<void> {
-    await this.#untilSettled(async () => {
-      const run = await this.#options.runs.liveOf(instance, contact)
-      if (run !== undefined) await this.#commit(run, endTurn('taken_over'), {})
-    })
+    return (await runs.get(run.id)) ?? run
   }
 
   async #hear(
@@ -303,7 +295,7 @@ export class FlowRunner implements Lifecycle {
     if (flow === undefined || heard === 'wants_person' || heard === 'opted_out') {
       const lines = new Set([conversation.sector, null])
       for (const sector of lines) {
-        const move = await conversations.waitInLine(conversation, { sector, rule: null, seed: null })
+        const move = await conversations.waitInLine(conversation, { sector, ...ITS_OWN_RULE })
         if (!move.outcome.done) continue
         await runs.heardAlone(origin, { statements: move.statements })
         move.after()
@@ -466,7 +458,8 @@ export class FlowRunner implements Lifecycle {
         } catch (error) {
           // What still hangs somewhere must not commit when it comes back.
           abort.abort(error)
-          if (isDeadline(error)) await this.#untilSettled(() => this.#rescue(who))
+          const isCurrent = this.#active.get(key) === active
+          if (isDeadline(error) && isCurrent) await this.#untilSettled(() => this.#rescue(who))
           throw error
         } finally {
           if (this.#active.get(key) === active) this.#active.delete(key)
@@ -490,7 +483,7 @@ export class FlowRunner implements Lifecycle {
     const now = this.#options.clock.now()
     for (const [key, { startedAt, abort }] of this.#active) {
       if (now - startedAt <= MAX_ACTIVE_MS) continue
-      abort.abort(new EclusaError(flowErrors.LOOPS))
+      abort.abort(new EclusaError(kernelErrors.DEADLINE_PASSED))
       this.#active.delete(key)
     }
   }
@@ -508,7 +501,7 @@ export class FlowRunner implements Lifecycle {
 
   /** What is due by now, and what was active since before `leftAfterMs` ago and does not walk here. By itself on time. */
   async pass(leftAfterMs = LEFT_AFTER_MS): Promise<void> {
-    const { runs, clock, log, owns } = this.#options
+    const { runs, clock } = this.#options
     let skipped = 0
     let failed = false
     let lookedAt = clock.now()
@@ -516,28 +509,33 @@ export class FlowRunner implements Lifecycle {
       const now = clock.now()
       lookedAt = now
       const found = await runs.overdue(now, now - leftAfterMs, { limit: DUE_STEP, offset: skipped })
-      for (const run of found) {
+      // Many can be due at once, after a night: those that ask a slow server hold up only their neighbours.
+      for (let from = 0; from < found.length; from += DUE_AT_ONCE) {
         if (this.#stopped) return
-        const walksHere = this.#active.has(keyOf(run))
-        if (!owns(run.instance) || walksHere) {
-          skipped++
-          continue
-        }
-        try {
-          await this.#alone(run, (signal) => this.#untilSettled(() => this.#wake(run, signal)))
-        } catch (error) {
-          if (this.#stopped) return
-          failed = true
-          skipped++
-          const { tenant, instance, flow } = run
-          log.warn({ tenant, instance, flow, err: error }, 'a flow could not go on; it is tried again')
-        }
+        const some = found.slice(from, from + DUE_AT_ONCE)
+        const outcomes = await Promise.all(some.map((run) => this.#wakeOne(run)))
+        skipped += outcomes.filter((outcome) => outcome !== 'done').length
+        failed ||= outcomes.includes('failed')
       }
       if (found.length < DUE_STEP) break
     }
     // From when it was looked, not from now: what became due since was not seen.
     const next = (await runs.nextDueAt(lookedAt)) ?? Number.POSITIVE_INFINITY
     this.#dueAt(Math.min(next, clock.now() + (failed ? RETRY_MS : LOOK_EVERY_MS)))
+  }
+
+  async #wakeOne(run: FlowRun): Promise<'done' | 'not_ours' | 'failed'> {
+    const { owns, log } = this.#options
+    if (!owns(run.instance) || this.#active.has(keyOf(run))) return 'not_ours'
+    try {
+      await this.#alone(run, (signal) => this.#untilSettled(() => this.#wake(run, signal)))
+      return 'done'
+    } catch (error) {
+      if (this.#stopped) return 'failed'
+      const { tenant, instance, flow } = run
+      log.warn({ tenant, instance, flow, err: error }, 'a flow could not go on; it is tried again')
+      return 'failed'
+    }
   }
 
   async #wake({ id }: FlowRun, signal: AbortSignal): Promise<void> {
@@ -578,13 +576,18 @@ export class FlowRunner implements Lifecycle {
     this.#timer = null
     this.#timerDueAt = Number.POSITIVE_INFINITY
     // One after another: what became due during a pass is found by the next.
-    this.#pass = (this.#pass ?? Promise.resolve())
-      .then(() => (this.#stopped ? undefined : this.pass()))
-      .catch((error: unknown) => {
-        if (this.#stopped) return
-        this.#options.log.warn({ err: error }, 'flows that are due could not be looked for; trying again')
-        this.#dueAt(this.#options.clock.now() + RETRY_MS)
-      })
+    this.#pass = (this.#pass ?? Promise.resolve()).then(() => this.#look(LEFT_AFTER_MS))
+  }
+
+  async #look(leftAfterMs: number): Promise<void> {
+    if (this.#stopped) return
+    try {
+      await this.pass(leftAfterMs)
+    } catch (error) {
+      if (this.#stopped) return
+      this.#options.log.warn({ err: error }, 'flows that are due could not be looked for; trying again')
+      this.#dueAt(this.#options.clock.now() + RETRY_MS)
+    }
   }
 
   /** Looks anew and tries again when something else was stored first. */
@@ -622,7 +625,8 @@ function moved(run: FlowRun, turn: Turn, now: number): FlowRun {
     case 'wait':
       return { ...base, state: 'waiting', activeSince: null, dueAt: next.dueAt }
     case 'stay':
-      return base
+      // What it was about to say has its key already.
+      return run.state === 'active' ? { ...base, visit: run.visit } : base
     case 'end':
       return { ...base, state: 'ended', activeSince: null, dueAt: null, endedAt: now, outcome: next.outcome }
     default:

@@ -22,7 +22,7 @@ export interface FlowRuns {
   onceUntil(tenant: TenantId, contact: ContactId, key: string): Promise<number>
   /** @throws STORAGE_CONFLICT when the contact has a live run, or the message was heard */
   begin(run: FlowRun, unit: RunUnit): Promise<void>
-  /** Takes `before` to `after`, whose `visit` is one more. @throws STORAGE_CONFLICT when it was moved, or the message heard, meanwhile */
+  /** Takes `before` to `after`. @throws STORAGE_CONFLICT when it was moved, or the message heard, meanwhile */
   move(before: FlowRun, after: FlowRun, unit: RunUnit): Promise<void>
   /** A message is heard without a run. @throws STORAGE_CONFLICT when it was */
   heardAlone(origin: InboundOrigin, unit: Omit<RunUnit, 'heard'>): Promise<void>

@@ -50,6 +50,8 @@ export interface StepPorts {
  */
 const STILL_WRITING_MS = 10 * SECOND
 const MAX_FIELD = 1000
+/** The sector decides who gets it. */
+export const ITS_OWN_RULE = { rule: null, seed: null, skill: null } as const
 
 /** Does what a step says. Nothing of a run is changed here: what is to follow comes back as a turn. */
 export class FlowSteps {
@@ -163,7 +165,7 @@ export class FlowSteps {
   /** The line of `sector`, else of the run's own, else of the tenant's default sector: somebody will see the contact. */
   async toPerson(run: FlowRun, sector: SectorId | null, outcome: RunOutcome = 'in_line'): Promise<Turn> {
     for (const candidate of new Set([sector ?? run.sector, run.sector, null])) {
-      const how = { sector: candidate, rule: null, seed: null }
+      const how = { sector: candidate, ...ITS_OWN_RULE }
       const move = await this.#ports.conversations.waitInLine(ref(run), how)
       if (move.outcome.done) return { next: { kind: 'end', outcome, move } }
       if (move.outcome.why === 'ASSIGNED' || move.outcome.why === 'CLOSED') return ended(null, 'taken_over')
@@ -252,7 +254,7 @@ export class FlowSteps {
     if (step.text !== undefined) await this.#say(run, step.text, 'text')
     if ('sector' in to) {
       const sector = to.sector as SectorId
-      const how = { sector, rule: to.rule ?? null, seed: to.seed ?? null }
+      const how = { sector, rule: to.rule ?? null, seed: to.seed ?? null, skill: to.skill ?? null }
       const move = await conversations.waitInLine(ref(run), how)
       if (!move.outcome.done) return this.#elsewhere(step, run, move)
       if (step.lineText !== undefined && !(await conversations.isAnyoneFree(run.tenant, sector))) {
@@ -298,7 +300,7 @@ export class FlowSteps {
     const { conversations, contacts } = this.#ports
     if (satisfaction === undefined || wroteBefore(message, run.memory.askedAt)) return null
     const rule = { kind: 'number', min: 1, max: satisfaction.best } as const
-    const answer = readAnswer(rule, (message.words ?? '').replace(/\D*(\d+).*/s, '$1'))
+    const answer = readAnswer(rule, /\d+/.exec(message.words ?? '')?.[0] ?? '')
     const isWhole = answer !== null && Number.isInteger(Number(answer))
     if (!isWhole && run.memory.tries === 0) {
       if (this.#isStillWriting(run)) return null

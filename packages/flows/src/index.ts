@@ -40,7 +40,7 @@ export {
 } from './conversations.ts'
 export { chooseOperator } from './distribution.ts'
 export { conversationErrors, type Refusal } from './errors.ts'
-export { dryRun, type DryRunEntry, type DryRunLine, type DryRunReport } from './dry-run.ts'
+export { dryRun, type DryRunLine, type DryRunOptions, type DryRunReport } from './dry-run.ts'
 export { conversationsForFlows } from './flow-conversations.ts'
 export { type Finding, parseFlow, renderFlowSchema } from './flow-definition.ts'
 export { flowErrors } from './flow-errors.ts'

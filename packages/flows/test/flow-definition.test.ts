@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
-import { readAnswer } from '../src/answer.ts'
+import { plain, readAnswer } from '../src/answer.ts'
 import { holds } from '../src/condition.ts'
 import {
   type FlowDefinition,
@@ -317,6 +317,15 @@ test('finds the option that is meant, and none when it could be two', () => {
   assert.equal(chosen('9'), 'Outro assunto')
   for (const words of ['', '3', '12', 'bom dia', 'comprar ou boleto', 'vendaval', '10 vendas'])
     assert.equal(chosen(words), null, words)
+})
+
+test('takes no longer for words that are made to take long', () => {
+  // A pattern that looks for signs at the end would be tried from each of these.
+  const words = `a${'!'.repeat(60_000)}b ${'\u00bf'.repeat(60_000)}c${' !'.repeat(30_000)}`
+  assert.equal(plain(words).length, 120_004)
+  assert.equal(plain(' ¡¡Olá,  MUNDO!! 👍 '), 'ola, mundo')
+  assert.equal(plain('?!'), '')
+  assert.equal(plain('👍Olá👍!'), 'ola')
 })
 
 test('compares what conditions name', () => {

@@ -5,6 +5,7 @@ import {
   EclusaError,
   type InboundMessage,
   type Logger,
+  SECOND,
   silentLogger,
   type WaMessageId,
 } from '@eclusa/kernel'
@@ -171,9 +172,10 @@ export async function say(
 export async function pass(clock: ManualClock, { runs }: Process, ms: number, death?: Death): Promise<void> {
   await clock.tick(ms)
   const isDead = (): boolean => death?.isDead === true
+  let looks = 0
   await until(async () => {
-    // What was armed for a time that is over by now.
-    await clock.tick(0)
+    // What was armed for a time that is over by now; and, when the jump of the clock ended a walk, the next try.
+    await clock.tick(++looks % 100 === 0 ? 6 * SECOND : 0)
     const now = clock.now()
     const overdue = runs.overdue(now, now, { limit: 1, offset: 0 }).catch(() => null)
     return isDead() || (await overdue)?.length === 0 || isDead()

@@ -9,6 +9,7 @@ import {
   templateLanguages,
   templateNames,
 } from '@eclusa/flows'
+import { dryRunCare } from '../dry-run-care.ts'
 import { type ApiClient, CliError } from './api-client.ts'
 
 interface Listed {
@@ -85,6 +86,7 @@ export async function flowTest(options: {
     definition: parsed.flow,
     lines,
     startAt,
+    hear: dryRunCare(),
     contact: { tags, ...(contactName === undefined ? {} : { name: contactName }) },
     ...(lookup === undefined ? {} : { lookup: documentIn(lookup) }),
     ...(lastOperator === undefined ? {} : { lastOperator }),

@@ -1,5 +1,4 @@
 import {
-  conversationErrors,
   dryRun,
   type DryRunReport,
   type Finding,
@@ -7,17 +6,17 @@ import {
   type FlowEntry,
   type FlowRun,
   lintFlow,
-  parseConversationId,
   parseFlow,
   readTemplate,
-  type RunnableFlow,
   templateLanguages,
   templateNames,
 } from '@eclusa/flows'
 import { EclusaError, type TenantId } from '@eclusa/kernel'
 import { z } from 'zod'
+import { dryRunCare } from '../../dry-run-care.ts'
 import { httpErrors } from '../../guarded-http/errors.ts'
 import { scopeOf } from '../auth.ts'
+import { conversationOf } from '../conversation-inputs.ts'
 import { instantInput, noBody, tenantOf, tenantParams } from '../inputs.ts'
 import { badField } from '../problem.ts'
 import type { HttpPorts, HttpServer } from '../server.ts'
@@ -252,6 +251,7 @@ export async function flowRoutes(http: HttpServer, ports: HttpPorts): Promise<vo
           lines,
           startAt: startAt ?? clock.now(),
           contact: given(contact),
+          hear: dryRunCare(),
           ...given(rest),
         }),
       )
@@ -279,23 +279,21 @@ export async function flowRoutes(http: HttpServer, ports: HttpPorts): Promise<vo
 
   /** Starts a flow that starts by hand, such as a satisfaction survey; the conversation stays with who has it. */
   http.post(
-    '/tenants/:tenant/conversations/:conversation/flow',
+    '/conversations/:id/flow',
     {
       schema: {
-        params: tenantParams.extend({ conversation: z.string() }),
+        params: z.object({ id: z.string() }),
         body: z.strictObject({ flow: z.string('must be the name of a flow').max(40) }),
         response: { 201: run },
       },
     },
     async (request, reply) => {
-      const tenant = tenantOf(request)
-      const conversation = await conversations.get(tenant, conversationIdOf(request.params.conversation))
-      if (conversation === undefined) throw new EclusaError(conversationErrors.NOT_FOUND)
+      const conversation = await conversationOf(request, conversations)
+      const { tenant } = conversation
       const { name, publishedVersion } = await entryOf(tenant, request.body.flow)
       if (publishedVersion === null) throw new EclusaError(flowErrors.NOT_BY_HAND)
-      const flow: RunnableFlow = await definitions.version(tenant, name, publishedVersion)
-      const started = await runner.startByHand(conversation, flow)
-      return reply.code(201).send(shownRun(started))
+      const flow = await definitions.version(tenant, name, publishedVersion)
+      return reply.code(201).send(shownRun(await runner.startByHand(conversation, flow)))
     },
   )
 
@@ -398,14 +396,6 @@ function refused(found: readonly Finding[]): EclusaError {
     message: `${shown.join('; ')}${rest}`,
     details: { field: found[0]?.field ?? null, findings: found },
   })
-}
-
-function conversationIdOf(text: string): ReturnType<typeof parseConversationId> {
-  try {
-    return parseConversationId(text)
-  } catch (cause) {
-    throw new EclusaError(conversationErrors.NOT_FOUND, { cause })
-  }
 }
 
 function shownEntry({ createdAt, changedAt, ...rest }: FlowEntry): z.input<typeof entry> {
