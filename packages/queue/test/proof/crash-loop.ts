@@ -262,16 +262,18 @@ class Judge {
       if (how === 'acknowledged' && this.#random() < 0.3)
         life.say({ kind: 'receipt', waMessageId, read: this.#random() < 0.5 })
     }
-    if (chance > 0.99) this.#early(life, ref, waMessageId)
+    // The receipt is the better acknowledgement: the chat's next may go from here on.
+    if (chance > 0.99 && this.#early(life, ref, waMessageId)) end('acknowledged')
     setTimeout(finish, this.#random() * 8)
   }
 
   /** A receipt that comes before the acknowledgement, or instead of it. */
-  #early(life: Life, ref: string, waMessageId: string): void {
-    if (this.#random() < 0.5) return
+  #early(life: Life, ref: string, waMessageId: string): boolean {
+    if (this.#random() < 0.5) return false
     life.say({ kind: 'receipt', waMessageId, read: false })
     // It may end by the receipt alone, and then is never seen again.
     this.#open.delete(ref)
+    return true
   }
 }
 
