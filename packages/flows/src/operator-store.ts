@@ -1,11 +1,4 @@
-import {
-  type BusinessHours,
-  type Clock,
-  EclusaError,
-  isOpen,
-  parseBusinessHours,
-  type TenantId,
-} from '@eclusa/kernel'
+import { type BusinessHours, type Clock, EclusaError, isOpen, type TenantId } from '@eclusa/kernel'
 import { type Database, type Row, type Statement } from '@eclusa/storage'
 import { type Availability, makeOperatorId, type OperatorId, type SectorId } from './conversation.ts'
 import { conversationErrors } from './errors.ts'
@@ -19,7 +12,7 @@ export interface Operator {
   /** Conversations assigned at a time, 0 to 1,000. */
   readonly capacity: number
   readonly availability: Availability
-  /** Null: whenever online. */
+  /** As `parseBusinessHours` lets through. Null: whenever online. */
   readonly hours: BusinessHours | null
   /** Where they answer, at most 200 sectors. */
   readonly sectors: readonly OperatorSector[]
@@ -251,7 +244,8 @@ function textOf(hours: BusinessHours | null): string | null {
 
 function hoursOf(row: Row): BusinessHours | null {
   const text = row['hours'] as string | null
-  return text === null ? null : parseBusinessHours(JSON.parse(text))
+  // Checked before it was stored.
+  return text === null ? null : (JSON.parse(text) as BusinessHours)
 }
 
 function skillsOf(row: Row): readonly string[] {
