@@ -78,6 +78,7 @@ import { ReadyProbe } from './ready-probe-store.ts'
 import { rootKeyOf, ServerTrust } from './simulator-trust.ts'
 import { StopList } from './stop-list.ts'
 import { openPeople } from './people.ts'
+import { PersonTraces } from './person-traces.ts'
 import type { Terminal } from './terminal.ts'
 
 export interface AppOptions {
@@ -518,8 +519,19 @@ export async function startApp(options: AppOptions): Promise<App> {
       keys,
       instances,
       queue,
-      directory,
-      ledger,
+      people,
+      personTraces: new PersonTraces({
+        people,
+        queue,
+        journal,
+        conversations: conversations.traces,
+        flowRuns: flows.runs,
+        events,
+        instances,
+        canonicalChat: (instance, chat) => sessions.canonicalChat(instance, chat),
+        clock,
+        log,
+      }),
       standing,
       canonicalChat: (instance, chat) => sessions.canonicalChat(instance, chat),
       journal,

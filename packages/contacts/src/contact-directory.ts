@@ -10,7 +10,7 @@ import {
   personKey,
   type TenantId,
 } from '@eclusa/kernel'
-import { type LoggedEvent, storageErrors } from '@eclusa/storage'
+import { type LoggedEvent, type Statement, storageErrors } from '@eclusa/storage'
 import {
   bad,
   type Contact,
@@ -139,15 +139,16 @@ export class ContactDirectory {
     tenant: TenantId,
     address: ChatId,
     change: ContactChange,
-  ): Promise<{ readonly contact: Contact; readonly isNew: boolean }> {
+  ): Promise<{ readonly contact: Contact; readonly outcome: 'created' | 'changed' | 'unchanged' }> {
     return this.#settle(async () => {
       const [before] = await this.#store.find(tenant, address, null)
       if (before !== undefined) {
-        return { contact: await this.#write(before, withChange(before, change)), isNew: false }
+        const contact = await this.#write(before, withChange(before, change))
+        return { contact, outcome: contact === before ? 'unchanged' : 'changed' }
       }
       const contact = withChange(this.#new(tenant, [address]), change)
       await this.#store.insert(contact)
-      return { contact, isNew: true }
+      return { contact, outcome: 'created' }
     })
   }
 
@@ -179,6 +180,23 @@ export class ContactDirectory {
   /** False when there is no such note. @throws CONTACT_UNKNOWN */
   async removeNote(tenant: TenantId, id: ContactId, note: number): Promise<boolean> {
     return this.#store.removeNote((await this.get(tenant, id)).id, note)
+  }
+
+  /**
+   * Nothing is left of the contact, in the unit with `more`; how many rows went, by table. What else is kept of the person
+   * must be gone before: this is what it is found by. @throws CONTACT_UNKNOWN, CONTACT_BUSY
+   */
+  async erase(
+    tenant: TenantId,
+    id: ContactId,
+    more: readonly Statement[],
+  ): Promise<Readonly<Record<string, number>>> {
+    return this.#settle(async () => {
+      const contact = await this.get(tenant, id)
+      const rows = await this.#store.erase(contact, more)
+      this.#caches.forget(contact)
+      return rows
+    })
   }
 
   /**

@@ -86,24 +86,29 @@ export class ContactLedger {
   /** Of a person with these addresses, at most 64. Asked for every message: one look into the index per kind and address. */
   async standing(tenant: TenantId, addresses: readonly ChatId[]): Promise<ContactStanding> {
     const contacts = padded(addresses)
+    const hashes = padded(
+      [...new Set(addresses.map(personKey))].map((person) => this.#hashOf(tenant, person)),
+    )
     const rows = await this.#database.read(
       `select kind, id, at, expires_at from "ContactLedger" where id in (
-         select max(id) from "ContactLedger" where tenant = ? and contact in (${contacts.map(() => '?').join(', ')})
-         group by kind)`,
-      [tenant, ...contacts],
+         select max(id) from "ContactLedger" where tenant = ? and contact in (${marks(contacts)}) group by kind)
+       union all
+       select 'erased', 0, opted_out_at, cast(null as bigint) from "ErasedOptOut"
+       where tenant = ? and person_hash in (${marks(hashes)})`,
+      [tenant, ...contacts, tenant, ...hashes],
     )
-    // Of who was erased nothing is left but that; whatever was recorded since came later.
-    const erasedAt = rows.length > 0 ? null : await this.#erasedOptOut(tenant, addresses)
-    if (erasedAt !== null) return { optedOutAt: erasedAt, consent: false }
-    const last = new Map(rows.map((row) => [row['kind'] as LedgerKind, row]))
+    const last = new Map(rows.map((row) => [row['kind'] as LedgerKind | 'erased', row]))
     const idOf = (kind: LedgerKind): number => Number(last.get(kind)?.['id'] ?? 0)
-    const hasOptedOut = idOf('opt_out') > Math.max(idOf('opt_in'), idOf('consent'))
+    const takenBackId = Math.max(idOf('opt_in'), idOf('consent'))
+    // Of who was erased nothing is left but that they had opted out; what is on record came later.
+    const erased = takenBackId === 0 ? last.get('erased') : undefined
+    const optedOut = idOf('opt_out') > takenBackId ? last.get('opt_out') : erased
     const consentId = idOf('consent')
     const expiresAt = (last.get('consent')?.['expires_at'] ?? null) as number | null
     const consent =
       consentId > Math.max(idOf('consent_revoked'), idOf('opt_out')) &&
       (expiresAt === null || expiresAt > this.#clock.now())
-    return { optedOutAt: hasOptedOut ? (last.get('opt_out')?.['at'] as number) : null, consent }
+    return { optedOutAt: optedOut === undefined ? null : Number(optedOut['at']), consent }
   }
 
   /** Takes everything of a person away but that they opted out, if so: that stays under a hash. */
@@ -126,16 +131,9 @@ export class ContactLedger {
     ]
   }
 
-  async #erasedOptOut(tenant: TenantId, addresses: readonly ChatId[]): Promise<number | null> {
-    const people = [...new Set(addresses.map(personKey))]
-    const hashes = padded(people.map((person) => this.#hashOf(tenant, person)))
-    const [row] = await this.#database.read(
-      `select max(opted_out_at) as at from "ErasedOptOut"
-       where tenant = ? and person_hash in (${hashes.map(() => '?').join(', ')})`,
-      [tenant, ...hashes],
-    )
-    const at = row?.['at'] ?? null
-    return at === null ? null : Number(at)
+  /** For who has no contact to be erased with. */
+  async run(statements: readonly Statement[]): Promise<void> {
+    await this.#database.write(statements)
   }
 
   #hashOf(tenant: TenantId, person: string): string {
@@ -155,6 +153,10 @@ export class ContactLedger {
     )
     return rows.map(entryOf)
   }
+}
+
+function marks(texts: readonly string[]): string {
+  return texts.map(() => '?').join(', ')
 }
 
 /** Few texts to prepare: lists of a length that is a power of two. */

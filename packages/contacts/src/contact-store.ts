@@ -168,6 +168,35 @@ export class ContactStore {
     ])
   }
 
+  /** Everything of a contact but what `more` keeps; how many rows went, by table. */
+  async erase(
+    { tenant, id, version }: Contact,
+    more: readonly Statement[],
+  ): Promise<Readonly<Record<string, number>>> {
+    const tables = [
+      ['ContactAddress', 'contact = ?'],
+      ['ContactTag', 'contact = ?'],
+      ['ContactNote', 'contact = ?'],
+      ['ContactAsk', 'contact = ?'],
+      ['AutoReply', 'contact = ?'],
+      ['ContactMerge', 'to_contact = ?'],
+    ] as const
+    const results = await this.#database.write([
+      {
+        sql: 'delete from "Contact" where tenant = ? and id = ? and version = ?',
+        params: [tenant, id, version],
+        mustChange: 1,
+      },
+      ...tables.map(([table, where]) => ({ sql: `delete from "${table}" where ${where}`, params: [id] })),
+      this.#events.append({ tenant, instance: null, type: 'contact.erased', payload: { contact: id } }),
+      ...more,
+    ])
+    return {
+      Contact: 1,
+      ...Object.fromEntries(tables.map(([table], nth) => [table, results[nth + 1]?.changes ?? 0])),
+    }
+  }
+
   /** Merges that not everybody was told of, oldest first, at most 100. */
   async untold(): Promise<readonly ContactMerge[]> {
     const rows = await this.#database.read(

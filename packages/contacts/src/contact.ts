@@ -64,6 +64,8 @@ export const contactLimits = {
   fields: 64,
   fieldName: 40,
   fieldValue: 1000,
+  /** Of all fields together, as JSON. */
+  allFields: 16_384,
   note: 4000,
   notes: 500,
   addresses: 16,
@@ -89,7 +91,7 @@ export function withChange<Profile extends Pick<Contact, 'name' | 'picture' | 'z
     ...before,
     name: name === undefined ? before.name : parseText(name, 'name', contactLimits.name),
     picture: picture === undefined ? before.picture : parseText(picture, 'picture', contactLimits.picture),
-    zone: zone === undefined || zone === null ? (zone ?? before.zone) : zoneOf(zone),
+    zone: zone === undefined ? before.zone : zone && zoneOf(zone),
     tags: parseTags([...left, ...addTags]),
     fields: parseFields({ ...before.fields, ...fields }),
   }
@@ -122,6 +124,9 @@ function parseFields(fields: Readonly<Record<string, string | null>>): Readonly<
   }
   if (Object.keys(kept).length > contactLimits.fields) {
     throw bad('fields', `must be at most ${contactLimits.fields}`)
+  }
+  if (JSON.stringify(kept).length > contactLimits.allFields) {
+    throw bad('fields', `must have at most ${contactLimits.allFields} characters together`)
   }
   return kept
 }

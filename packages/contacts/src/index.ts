@@ -4,6 +4,15 @@ export { AutoReplies, type ReplySender } from './auto-replies.ts'
 export { AutoReplyStore } from './auto-reply-store.ts'
 export { CareStore } from './care-store.ts'
 export { type CarePorts, ContactCare, type Heard } from './contact-care.ts'
+export {
+  csvHeader,
+  csvLine,
+  jsonLine,
+  parseContactChange,
+  parseRecords,
+  recordOf,
+  type RecordFormat,
+} from './contact-records.ts'
 export { ContactSettingStore } from './contact-setting-store.ts'
 export {
   type AutoReplyRules,

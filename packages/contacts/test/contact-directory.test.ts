@@ -35,8 +35,8 @@ test('sends to the number as WhatsApp spells it, to the LID while no number is k
   await directory.seen(desk, { ...sighting, address: oldNumber })
   assert.equal((await directory.get(acme, id)).address, oldNumber)
   // What people type in is not how WhatsApp spells it.
-  const { contact, isNew } = await directory.put(acme, number, { name: 'Ana Lima' })
-  assert.deepEqual([contact.id, isNew, contact.address], [id, false, oldNumber])
+  const { contact, outcome } = await directory.put(acme, number, { name: 'Ana Lima' })
+  assert.deepEqual([contact.id, outcome, contact.address], [id, 'changed', oldNumber])
 })
 
 test('keeps the last name they gave themselves, and when they last wrote to the minute', async (t) => {
@@ -194,7 +194,9 @@ test('loses no change of many at once, and refuses one that was made from an old
   assert.equal(after.version, 13)
   assert.equal(await codeOf(directory.change(acme, contact.id, { name: 'x' }, 12)), 'CONTACT_CHANGED')
   assert.equal((await directory.change(acme, contact.id, { name: 'Ana' })).version, 13, 'nothing differs')
-  assert.equal((await directory.change(acme, contact.id, { name: '' }, 13)).name, null)
+  const zoned = await directory.change(acme, contact.id, { name: '', zone: 'america/manaus' }, 13)
+  assert.deepEqual([zoned.name, zoned.zone], [null, 'America/Manaus'])
+  assert.equal((await directory.change(acme, contact.id, { zone: null })).zone, null)
 })
 
 test('refuses what is too long or not of the right form, naming the field, and changes nothing', async (t) => {

@@ -75,3 +75,28 @@ test('what was said under any address of a person counts, the last word last', a
   await say(addresses[2]!, 'opt_in')
   assert.equal((await ledger.standing(acme, addresses)).optedOutAt, null)
 })
+
+test('of who was erased only the opt-out stays, under a hash, until they take it back', async (t) => {
+  const { database } = await openTestDatabase(t, contactMigrations)
+  const clock = new ManualClock()
+  const ledger = new ContactLedger({ database, clock, hashKey })
+  const say = (kind: LedgerKind): Promise<void> =>
+    ledger.record(acme, [
+      { contact: ana, kind, channel: 'api', proof: 'Ana Lima', recordedBy: 'key', expiresAt: null },
+    ])
+  await say('consent')
+  await say('opt_out')
+  const standing = await ledger.standing(acme, [ana])
+  await ledger.run(ledger.eraseStatements(acme, [ana], standing))
+  assert.deepEqual(await ledger.list(acme, { after: 0, limit: 10 }), [])
+  assert.deepEqual(await ledger.standing(acme, [ana]), standing)
+  assert.equal((await ledger.standing(other, [ana])).optedOutAt, null)
+  for (const row of await database.read('select * from "ErasedOptOut"', [])) {
+    assert.doesNotMatch(JSON.stringify(row), /99990000|Ana/)
+  }
+  await clock.tick(1)
+  await say('consent_revoked')
+  assert.deepEqual(await ledger.standing(acme, [ana]), standing)
+  await say('opt_in')
+  assert.deepEqual(await ledger.standing(acme, [ana]), { optedOutAt: null, consent: false })
+})

@@ -1,3 +1,5 @@
+export type { ForgottenRows } from './chat-trace-store.ts'
+export type { OutboundTrace } from './chat-traces.ts'
 export {
   type CareOptions,
   type ChatStanding,

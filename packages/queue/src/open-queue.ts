@@ -14,6 +14,8 @@ import { CARE_HOLDS, type CareOptions, checkCare, defaultCare } from './care.ts'
 import { CareGate } from './care-gate.ts'
 import { ChatMergeStore } from './chat-merge-store.ts'
 import { ColdStore } from './cold-store.ts'
+import { ChatTraceStore } from './chat-trace-store.ts'
+import { ChatTraces } from './chat-traces.ts'
 import { QueueControl } from './control.ts'
 import { ContentStore } from './content-store.ts'
 import { ControlStore } from './control-store.ts'
@@ -76,6 +78,7 @@ export interface QueueOptions {
 export interface Queue extends Lifecycle {
   readonly outbox: Outbox
   readonly control: QueueControl
+  readonly traces: ChatTraces
   readonly pacing: Settings<PacingOptions>
   readonly limits: Settings<CareOptions>
   readonly dispatcher: Dispatcher
@@ -259,6 +262,7 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
   return {
     outbox,
     control,
+    traces: new ChatTraces({ store: new ChatTraceStore(database), outbox, control, counts }),
     pacing: pacings,
     limits: limitsOf,
     dispatcher,

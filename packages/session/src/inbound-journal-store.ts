@@ -48,6 +48,8 @@ interface Sealed extends Pick<
   readonly pollSecret?: string
 }
 
+/** Messages of a person read or deleted in one step. */
+const PERSON_STEP = 200
 /** Most unread messages looked at for one reading step. */
 const MAX_UNREAD = 100
 
@@ -457,6 +459,42 @@ export class InboundJournal {
     return JSON.parse(Buffer.from(opened).toString('utf8')) as Sealed
   }
 
+  /**
+   * What a person wrote, and what was written to them on other devices of the account, oldest first: at most 200 after
+   * the cursor `after`.
+   */
+  async ofPerson(
+    instance: InstanceId,
+    addresses: readonly ChatId[],
+    after: number,
+  ): Promise<readonly JournalEntry[]> {
+    const rows = await this.#database.read(
+      `SELECT ${COLUMNS} FROM "InboundMessage" WHERE instance = ? AND id > ? AND (${theirs(addresses)}) ORDER BY id LIMIT ?`,
+      [instance, after, ...addresses, ...addresses, PERSON_STEP],
+    )
+    return rows.map((row) => this.#entry(instance, row))
+  }
+
+  /** Deletes all that `ofPerson` gives; returns how much. */
+  async forgetPerson(instance: InstanceId, addresses: readonly ChatId[]): Promise<number> {
+    for (let forgottenCount = 0; ;) {
+      const [result] = await this.#database.write(
+        [
+          {
+            sql:
+              'DELETE FROM "InboundMessage" WHERE id IN ' +
+              `(SELECT id FROM "InboundMessage" WHERE instance = ? AND (${theirs(addresses)}) LIMIT ?)`,
+            params: [instance, ...addresses, ...addresses, PERSON_STEP],
+          },
+        ],
+        rowsOf(instance),
+      )
+      const changes = result?.changes ?? 0
+      forgottenCount += changes
+      if (changes < PERSON_STEP) return forgottenCount
+    }
+  }
+
   /** Deletes everything an instance has received. */
   async forget(instance: InstanceId): Promise<void> {
     await this.#database.write(
@@ -471,6 +509,12 @@ export interface UnreadRow {
   readonly waMessageId: WaMessageId
   readonly addressedAs: string
   readonly author: string
+}
+
+/** In their own chats, and as authors in groups. */
+function theirs(addresses: readonly ChatId[]): string {
+  const list = addresses.map(() => '?').join(', ')
+  return `chat IN (${list}) OR author IN (${list})`
 }
 
 function context(instance: InstanceId, waMessageId: string): string {

@@ -23,6 +23,8 @@ export interface LoggedEvent extends Omit<NewEvent, 'isOpen'> {
 /** Rows deleted by one step of the sweep: a few milliseconds of the connection. */
 const SWEEP_STEP = 1000
 const MAX_READ = 1000
+/** Events opened at once to be looked into. */
+const FORGET_STEP = 200
 const BRACE = 0x7b
 
 /** The durable log of what happened, read by a cursor; webhooks, server-sent events and sinks read from it. */
@@ -157,6 +159,24 @@ export class EventLog {
       ])
       forgottenCount += result?.changes ?? 0
       after = last
+    }
+  }
+
+  /** Deletes the events of `tenant` for which `matches` holds, looking at 200 at a time; returns how many. */
+  async forgetMatching(tenant: TenantId, matches: (event: LoggedEvent) => boolean): Promise<number> {
+    let forgottenCount = 0
+    for (let after = 0; ;) {
+      const events = await this.read({ after, limit: FORGET_STEP, tenant })
+      const last = events.at(-1)
+      if (last === undefined) return forgottenCount
+      const found = events.filter(matches)
+      if (found.length > 0) {
+        await this.#database.write(
+          found.map(({ seq }) => ({ sql: 'delete from "Event" where seq = ?', params: [seq] })),
+        )
+      }
+      forgottenCount += found.length
+      after = last.seq
     }
   }
 

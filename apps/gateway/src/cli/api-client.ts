@@ -83,6 +83,18 @@ export class ApiClient {
     return this.#call(method, path, body)
   }
 
+  /** Sends a text that is not JSON. */
+  async sendText(path: string, type: string, text: string): Promise<unknown> {
+    return this.#answerOf(await this.#fetch('POST', path, text, { 'content-type': type }))
+  }
+
+  /** An answer of any length, as it comes. */
+  async stream(path: string): Promise<AsyncIterable<Uint8Array>> {
+    const response = await this.#fetch('GET', path)
+    if (!response.ok || response.body === null) await this.#answerOf(response)
+    return response.body as AsyncIterable<Uint8Array>
+  }
+
   async #call(method: string, path: string, body?: object): Promise<unknown> {
     return this.#answerOf(await this.#fetch(method, path, body))
   }
@@ -90,7 +102,7 @@ export class ApiClient {
   async #fetch(
     method: string,
     path: string,
-    body?: object,
+    body?: object | string,
     headers: Record<string, string> = {},
   ): Promise<Response> {
     const abort = new AbortController()
@@ -104,7 +116,7 @@ export class ApiClient {
           ...(body === undefined ? {} : { 'content-type': 'application/json' }),
           ...headers,
         },
-        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+        ...(body === undefined ? {} : { body: typeof body === 'string' ? body : JSON.stringify(body) }),
         signal: abort.signal,
       })
     } catch (cause) {

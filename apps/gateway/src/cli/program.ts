@@ -4,6 +4,18 @@ import { Command, InvalidArgumentError } from 'commander'
 import { type Config, loadConfig } from '../config.ts'
 import { standardTerminal, Terminal } from '../terminal.ts'
 import { ApiClient, CliError } from './api-client.ts'
+import {
+  contactAutoReplies,
+  contactData,
+  contactErase,
+  type ContactFlags,
+  type ContactsCommand,
+  contactsExport,
+  contactSet,
+  contactShow,
+  contactsImport,
+  contactsList,
+} from './contacts.ts'
 import { flowLint, flowList, flowPublish, flowTemplate, flowTest } from './flow.ts'
 import { addConversations } from './conversation-commands.ts'
 import { addInbound } from './inbound-commands.ts'
@@ -136,6 +148,7 @@ export function program(): Command {
 
   addConversations<ClientFlags>(root, { client, askedBy })
   addInbound<ClientFlags>(root, { client, askedBy })
+  addContacts(root.command('contacts').description('who the people at the other end are'))
 
   for (const kind of ['pacing', 'limits'] as const) {
     const what = kind === 'pacing' ? 'how human sends look' : 'how much is sent to whom, and when'
@@ -345,6 +358,61 @@ function sentenceOf(error: unknown): string {
   const isSystems = error instanceof Error && 'syscall' in error
   if (isOurs || isSystems) return `eclusa: ${error.message}`
   return error instanceof Error && error.stack !== undefined ? error.stack : String(error)
+}
+
+function addContacts(contacts: Command): void {
+  const tenant = (command: Command): Command =>
+    client(command).option('--tenant <tenant>', 'the company whose contacts they are', 'main')
+  type Flags = ClientFlags & { readonly tenant: string }
+  const of = (flags: Flags): ContactsCommand => ({
+    api: apiOf(flags),
+    json: flags.json === true,
+    tenant: flags.tenant,
+  })
+  tenant(contacts.command('list').description('contacts, a page at a time'))
+    .option('--tag <tag>', 'only those with this tag')
+    .option('--name <text>', 'only those whose name has this in it')
+    .option('--opted-out', 'only those who want no messages')
+    .option('--after <id>', 'go on after this one')
+    .action((flags: Flags & { tag?: string; name?: string; optedOut?: boolean; after?: string }) =>
+      contactsList(of(flags), {
+        tag: flags.tag,
+        name: flags.name,
+        optedOut: flags.optedOut === true ? 'true' : undefined,
+        after: flags.after,
+      }),
+    )
+  tenant(contacts.command('show').description('one contact'))
+    .argument('<contact>', 'id, number or WhatsApp id')
+    .action((contact: string, flags: Flags) => contactShow(of(flags), contact))
+  tenant(contacts.command('set').description('change a contact; what is not named stays'))
+    .argument('<contact>', 'id, number or WhatsApp id')
+    .option('--name <name>')
+    .option('--zone <zone>', 'time zone, such as America/Manaus')
+    .option('--tag <tag...>', 'tags to add')
+    .option('--untag <tag...>', 'tags to take away')
+    .option('--field <name=value...>', 'custom fields; without a value the field goes')
+    .action((contact: string, flags: Flags & ContactFlags) => contactSet(of(flags), contact, flags))
+  tenant(contacts.command('import').description('take contacts from a file, .csv or .ndjson, of any size'))
+    .argument('<file>')
+    .action((file: string, flags: Flags) => contactsImport(of(flags), file))
+  tenant(contacts.command('export').description('write all contacts to the standard output'))
+    .option('--csv', 'as CSV instead of NDJSON')
+    .option('--fields <names>', 'custom fields for CSV, with commas between', '')
+    .action((flags: Flags & { csv?: boolean; fields: string }) =>
+      contactsExport(of(flags), flags.csv === true ? 'csv' : 'ndjson', flags.fields),
+    )
+  tenant(contacts.command('data').description('write everything about one person to the standard output'))
+    .argument('<contact>', 'id, number or WhatsApp id')
+    .action((contact: string, flags: Flags) => contactData(of(flags), contact))
+  tenant(contacts.command('erase').description('remove a person everywhere; what went is the answer'))
+    .argument('<contact>', 'id, number or WhatsApp id')
+    .action((contact: string, flags: Flags) => contactErase(of(flags), contact))
+  tenant(
+    contacts.command('auto-replies').description('show the out-of-hours replies, or set them from a file'),
+  )
+    .argument('[file]', 'JSON: { "tenant": { "hours": …, "text": …, "cooldownMs": … }, "operators": {} }')
+    .action((file: string | undefined, flags: Flags) => contactAutoReplies(of(flags), file ?? null))
 }
 
 function client(command: Command): Command {

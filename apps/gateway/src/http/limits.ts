@@ -24,3 +24,6 @@ export const MAX_HEADER_BYTES: number = 16 * KIB
 export const PAGE_BYTES: number = MIB
 /** One event or message more than a limit of bytes: the longest text, as UTF-8. */
 export const ONE_MORE_BYTES: number = 192 * KIB
+
+/** Exports of contacts under way. */
+export const MAX_EXPORTS = 4

@@ -1,6 +1,6 @@
 import { KIB, type MemoryLine } from '@eclusa/kernel'
 import { LEAST_UNSENT_BYTES } from '../events/event-streams.ts'
-import { type HttpLimits, MAX_HEADER_BYTES, ONE_MORE_BYTES, PAGE_BYTES } from './limits.ts'
+import { type HttpLimits, MAX_EXPORTS, MAX_HEADER_BYTES, ONE_MORE_BYTES, PAGE_BYTES } from './limits.ts'
 
 /** What the HTTP API holds in memory at most. */
 export function httpMemory(limits: HttpLimits, maxStreams: number): readonly MemoryLine[] {
@@ -76,6 +76,15 @@ export function httpMemory(limits: HttpLimits, maxStreams: number): readonly Mem
       bytesEach: 4 * KIB,
       boundedBy: 'answers other than pages and streams are under 4 kB; the list of instances is one row each',
       source: 'a page is counted above',
+    },
+    {
+      owner: 'http',
+      name: 'exports of contacts: the rows of a step, their text, the socket',
+      place: 'heap',
+      maxCount: MAX_EXPORTS,
+      bytesEach: 512 * KIB,
+      boundedBy: 'MAX_EXPORTS, a step of 25 contacts or 200 messages',
+      source: '25 contacts with 16 kB of fields; a message of 0.8 kB three times',
     },
   ]
 }

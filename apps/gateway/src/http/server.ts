@@ -1,4 +1,3 @@
-import type { ContactDirectory, ContactLedger } from '@eclusa/contacts'
 import type { Conversations } from '@eclusa/flows'
 import {
   type ChatId,
@@ -27,6 +26,8 @@ import type { Inbox } from '../inbox.ts'
 import type { Instances } from '../instances/instances.ts'
 import type { ApiKeys } from '../keys/api-keys.ts'
 import type { ReadyProbe } from '../ready-probe-store.ts'
+import type { People } from '../people.ts'
+import type { PersonTraces } from '../person-traces.ts'
 import type { MemoryReport } from '../memory/memory-report.ts'
 import { requireKey } from './auth.ts'
 import { BodyBudget, MAX_BODY_BYTES } from './body-budget.ts'
@@ -44,6 +45,7 @@ import { memoryRoutes } from './routes/memory.ts'
 import { messageRoutes } from './routes/messages.ts'
 import { operatorRoutes } from './routes/operators.ts'
 import { pacingRoutes } from './routes/pacing.ts'
+import { peopleRoutes } from './routes/people.ts'
 import { queueRoutes } from './routes/queue.ts'
 
 /** What the routes speak to. */
@@ -51,8 +53,8 @@ export interface HttpPorts {
   readonly keys: ApiKeys
   readonly instances: Instances
   readonly queue: Queue
-  readonly directory: ContactDirectory
-  readonly ledger: ContactLedger
+  readonly people: People
+  readonly personTraces: PersonTraces
   /** What is known of the person at the other end of a chat. */
   readonly standing: NonNullable<ChatContext['standing']>
   /** The one id under which a person's chat is queued. */
@@ -149,6 +151,7 @@ export async function buildHttp(ports: HttpPorts): Promise<HttpServer> {
       await v1.register(flowRoutes, ports)
       await v1.register(conversationRoutes, ports)
       await v1.register(operatorRoutes, ports)
+      await v1.register(peopleRoutes, ports)
       await v1.register(inboundRoutes, ports)
       await v1.register(eventRoutes, ports)
       await v1.register(memoryRoutes, ports)

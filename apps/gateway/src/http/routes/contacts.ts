@@ -65,7 +65,8 @@ const standing = z.object({
 
 /** What contacts want: the ledger of opt-outs and consents, only ever added to. */
 export async function contactRoutes(http: HttpServer, ports: HttpPorts): Promise<void> {
-  const { directory, ledger, instances, queue, reads } = ports
+  const { instances, queue, reads } = ports
+  const { directory, ledger } = ports.people
 
   /** All or none. An opt-out counts for every message that waits, from its answer on. */
   http.post(

@@ -1,0 +1,415 @@
+import { Readable } from 'node:stream'
+import {
+  addressesOf,
+  type Contact,
+  contactErrors,
+  csvHeader,
+  csvLine,
+  jsonLine,
+  noAutoReplies,
+  parseAutoReplies,
+  parseConfirmations,
+  parseContactChange,
+  parseRecords,
+  recordOf,
+} from '@eclusa/contacts'
+import { type ChatId, EclusaError, parseContactId, personKey, type TenantId } from '@eclusa/kernel'
+import type { FastifyReply } from 'fastify'
+import type { ZodTypeProvider } from 'fastify-type-provider-zod'
+import { z } from 'zod'
+import { gatewayErrors } from '../../errors.ts'
+import { chatOf, noBody, tenantOf, tenantParams } from '../inputs.ts'
+import { MAX_EXPORTS } from '../limits.ts'
+import { badField } from '../problem.ts'
+import type { HttpPorts, HttpServer } from '../server.ts'
+
+/** Contacts looked at for one page; what a filter leaves out counts, too. */
+const MAX_LOOKED_AT = 1000
+const LOOK_STEP = 50
+/** Lines of one import; the body may have 512 KiB. */
+const MAX_LINES = 1000
+/** Contacts written at the same time: they share commits. */
+const IMPORT_STEP = 50
+const EXPORT_STEP = 25
+
+const contactParams = tenantParams.extend({ contact: z.string().max(200) })
+const noteParams = contactParams.extend({ note: z.coerce.number().int().min(1) })
+
+const listQuery = z.strictObject({
+  /** The `next` of the page before. */
+  after: z.string().max(40).default(''),
+  limit: z.coerce.number().int('must be a whole number').min(1).max(100, 'must be 1 to 100').default(50),
+  tag: z.string().max(40).optional(),
+  /** Part of a name, whatever the case and the accents. */
+  name: z.string().min(1).max(100).optional(),
+  optedOut: z.enum(['true', 'false'], 'must be "true" or "false"').optional(),
+})
+
+const shown = z.object({
+  id: z.string(),
+  address: z.string(),
+  addresses: z.array(z.string()),
+  name: z.string().nullable(),
+  pushName: z.string().nullable(),
+  picture: z.string().nullable(),
+  zone: z.string().nullable(),
+  tags: z.array(z.string()),
+  fields: z.record(z.string(), z.string()),
+  createdAt: z.string(),
+  changedAt: z.string(),
+  lastSeenAt: z.string().nullable(),
+  version: z.int(),
+  optedOutAt: z.string().nullable(),
+  consent: z.boolean(),
+})
+
+const anyObject = z.record(z.string(), z.unknown(), 'must be an object')
+
+const noteBody = z.strictObject({
+  text: z.string('must be a text'),
+  by: z.string('must be a text').min(1).max(100).default('api'),
+})
+
+const note = z.object({ id: z.int(), at: z.iso.datetime(), by: z.string(), text: z.string() })
+
+const imported = z.object({ lines: z.int(), created: z.int(), changed: z.int(), unchanged: z.int() })
+
+const receipt = z.object({
+  contact: z.string().nullable(),
+  erasedAt: z.iso.datetime(),
+  removed: z.record(z.string(), z.int()),
+  kept: z.array(z.object({ what: z.string(), why: z.string() })),
+})
+
+/** The people of a tenant: who they are, in, out, and gone. */
+export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<void> {
+  const { reads } = ports
+  const { directory, ledger, settings } = ports.people
+
+  // bounded by: MAX_EXPORTS
+  let exportCount = 0
+
+  /** Read as fast as it is taken. @throws GATEWAY_BUSY */
+  const streamed = (reply: FastifyReply, type: string, lines: AsyncGenerator<string>): FastifyReply => {
+    if (exportCount >= MAX_EXPORTS) {
+      throw new EclusaError(gatewayErrors.BUSY, { message: 'Enough is being exported just now: try again' })
+    }
+    exportCount++
+    const stream = Readable.from(lines, { objectMode: true, highWaterMark: 1 })
+    stream.once('close', () => exportCount--)
+    return reply.header('content-type', type).send(stream)
+  }
+
+  const show = async (contact: Contact): Promise<z.infer<typeof shown>> => {
+    const standing = await ledger.standing(contact.tenant, addressesOf(contact, contact.address))
+    return { ...recordOf(contact, standing), tags: [...contact.tags] }
+  }
+
+  /** By id, number or WhatsApp id. */
+  const named = async (
+    tenant: TenantId,
+    text: string,
+  ): Promise<{ readonly address: ChatId; readonly contact: Contact | undefined }> => {
+    if (text.startsWith('con_')) {
+      const contact = await directory.get(tenant, contactIdOf(text))
+      return { address: contact.address, contact }
+    }
+    const address = personOf(text, 'contact')
+    return { address, contact: await directory.at(tenant, address) }
+  }
+
+  const contactOf = async (tenant: TenantId, text: string): Promise<Contact> => {
+    const { contact } = await named(tenant, text)
+    if (contact === undefined) throw new EclusaError(contactErrors.UNKNOWN, { details: { field: 'contact' } })
+    return contact
+  }
+
+  http.get(
+    '/tenants/:tenant/contacts',
+    {
+      schema: {
+        params: tenantParams,
+        querystring: listQuery,
+        response: { 200: z.object({ items: z.array(shown), next: z.string().nullable() }) },
+      },
+    },
+    async (request) => {
+      const tenant = tenantOf(request)
+      const { after, limit, tag, name, optedOut } = request.query
+      return reads.run(async () => {
+        const items: z.infer<typeof shown>[] = []
+        let cursor = after
+        for (let looked = 0; looked < MAX_LOOKED_AT; looked += LOOK_STEP) {
+          const step = await directory.page(tenant, {
+            after: cursor,
+            limit: LOOK_STEP,
+            ...(tag === undefined ? {} : { tag }),
+          })
+          for (const contact of step) {
+            cursor = contact.id
+            if (name !== undefined && !isNamed(contact, name)) continue
+            const item = await show(contact)
+            if (optedOut !== undefined && (item.optedOutAt !== null) !== (optedOut === 'true')) continue
+            if (items.push(item) === limit) return { items, next: cursor }
+          }
+          if (step.length < LOOK_STEP) return { items, next: null }
+        }
+        return { items, next: cursor }
+      })
+    },
+  )
+
+  /** Made, or brought up to date when there is one at the address. */
+  http.post(
+    '/tenants/:tenant/contacts',
+    { schema: { params: tenantParams, body: anyObject, response: { 200: shown, 201: shown } } },
+    async (request, reply) => {
+      const { address, ...rest } = request.body
+      if (typeof address !== 'string') throw badField('address', 'must be a phone number or a WhatsApp id')
+      const { contact, outcome } = await directory.put(
+        tenantOf(request),
+        personOf(address, 'address'),
+        parseContactChange(rest),
+      )
+      return reply
+        .code(outcome === 'created' ? 201 : 200)
+        .header('etag', etagOf(contact))
+        .send(await show(contact))
+    },
+  )
+
+  http.get(
+    '/tenants/:tenant/contacts/:contact',
+    { schema: { params: contactParams, response: { 200: shown } } },
+    async (request, reply) => {
+      const contact = await contactOf(tenantOf(request), request.params.contact)
+      return reply.header('etag', etagOf(contact)).send(await show(contact))
+    },
+  )
+
+  /** With If-Match only when nobody changed it meanwhile. */
+  http.patch(
+    '/tenants/:tenant/contacts/:contact',
+    { schema: { params: contactParams, body: anyObject, response: { 200: shown } } },
+    async (request, reply) => {
+      const tenant = tenantOf(request)
+      const ifVersion = versionOf(request.headers['if-match'])
+      const { id } = await contactOf(tenant, request.params.contact)
+      const contact = await directory.change(tenant, id, parseContactChange(request.body), ifVersion)
+      return reply.header('etag', etagOf(contact)).send(await show(contact))
+    },
+  )
+
+  /** Removes the person everywhere, known as a contact or not; what went and what stays is the answer. */
+  http.delete(
+    '/tenants/:tenant/contacts/:contact',
+    { schema: { params: contactParams, body: noBody, response: { 200: receipt } } },
+    async (request) => {
+      const tenant = tenantOf(request)
+      const { address, contact } = await named(tenant, request.params.contact)
+      const { removed, kept, ...rest } = await ports.personTraces.erase(tenant, address, contact)
+      return { ...rest, removed: { ...removed }, kept: [...kept] }
+    },
+  )
+
+  /** Everything about one person, a JSON object a line. */
+  http.get(
+    '/tenants/:tenant/contacts/:contact/export',
+    { schema: { params: contactParams } },
+    async (request, reply) => {
+      const tenant = tenantOf(request)
+      const { address, contact } = await named(tenant, request.params.contact)
+      return streamed(reply, 'application/x-ndjson', ports.personTraces.export(tenant, address, contact))
+    },
+  )
+
+  http.get(
+    '/tenants/:tenant/contacts/:contact/notes',
+    { schema: { params: contactParams, response: { 200: z.object({ items: z.array(note) }) } } },
+    async (request) => {
+      const tenant = tenantOf(request)
+      const { id } = await contactOf(tenant, request.params.contact)
+      const notes = await reads.run(() => directory.notes(tenant, id))
+      return { items: notes.map((one) => ({ ...one, at: new Date(one.at).toISOString() })) }
+    },
+  )
+
+  http.post(
+    '/tenants/:tenant/contacts/:contact/notes',
+    { schema: { params: contactParams, body: noteBody, response: { 201: z.null() } } },
+    async (request, reply) => {
+      const tenant = tenantOf(request)
+      const { id } = await contactOf(tenant, request.params.contact)
+      await directory.addNote(tenant, id, request.body)
+      return reply.code(201).send(null)
+    },
+  )
+
+  http.delete(
+    '/tenants/:tenant/contacts/:contact/notes/:note',
+    { schema: { params: noteParams, body: noBody, response: { 204: z.null() } } },
+    async (request, reply) => {
+      const tenant = tenantOf(request)
+      const { id } = await contactOf(tenant, request.params.contact)
+      if (!(await directory.removeNote(tenant, id, request.params.note))) {
+        throw new EclusaError(contactErrors.UNKNOWN, {
+          message: 'There is no such note',
+          details: { field: 'note' },
+        })
+      }
+      return reply.code(204).send(null)
+    },
+  )
+
+  /** All contacts: NDJSON, or CSV with the custom fields that `fields` names. */
+  http.get(
+    '/tenants/:tenant/contacts-export',
+    {
+      schema: {
+        params: tenantParams,
+        querystring: z.strictObject({
+          format: z.enum(['ndjson', 'csv'], 'must be "ndjson" or "csv"').default('ndjson'),
+          fields: z.string().max(3000).default(''),
+        }),
+      },
+    },
+    async (request, reply) => {
+      const tenant = tenantOf(request)
+      const { format } = request.query
+      const fields = request.query.fields.split(',').filter((field) => field !== '')
+      const lines = async function* (): AsyncGenerator<string> {
+        if (format === 'csv') yield csvHeader(fields)
+        for (let after = ''; ;) {
+          const step = await reads.run(() => directory.page(tenant, { after, limit: EXPORT_STEP }))
+          let text = ''
+          for (const contact of step) {
+            const standing = await ledger.standing(tenant, addressesOf(contact, contact.address))
+            text += format === 'csv' ? csvLine(contact, standing, fields) : jsonLine(contact, standing)
+          }
+          yield text
+          const last = step.at(-1)
+          if (last === undefined || step.length < EXPORT_STEP) return
+          after = last.id
+        }
+      }
+      return streamed(reply, format === 'csv' ? 'text/csv; charset=utf-8' : 'application/x-ndjson', lines())
+    },
+  )
+
+  await http.register(async (plain) => {
+    const texts = plain.withTypeProvider<ZodTypeProvider>()
+    texts.addContentTypeParser(
+      ['application/x-ndjson', 'text/csv'],
+      { parseAs: 'string' },
+      (_request, body, done) => done(null, body),
+    )
+    /** Up to 1,000 lines: all are checked before the first is taken. The same again changes nothing. */
+    texts.post(
+      '/tenants/:tenant/contacts-import',
+      { schema: { params: tenantParams, response: { 200: imported } } },
+      async (request) => {
+        const tenant = tenantOf(request)
+        const format = request.headers['content-type']?.startsWith('text/csv') === true ? 'csv' : 'ndjson'
+        if (typeof request.body !== 'string') {
+          throw badField('content-type', 'must be application/x-ndjson or text/csv')
+        }
+        const records = parseRecords(request.body, format, personOf)
+        if (records.length > MAX_LINES)
+          throw badField('lines', `must be at most ${MAX_LINES}: send more in parts`)
+        const counts = { created: 0, changed: 0, unchanged: 0 }
+        // One after the other for the same person, so that the last line of them counts.
+        for (const step of stepsOf(records)) {
+          await Promise.all(
+            step.map(async ({ address, change }) => {
+              const { outcome } = await directory.put(tenant, address, change)
+              counts[outcome]++
+            }),
+          )
+        }
+        return { lines: records.length, ...counts }
+      },
+    )
+  })
+
+  http.get(
+    '/tenants/:tenant/contact-settings',
+    {
+      schema: {
+        params: tenantParams,
+        response: { 200: z.object({ confirmations: z.unknown(), autoReplies: z.unknown() }) },
+      },
+    },
+    async (request) => {
+      const tenant = tenantOf(request)
+      return {
+        confirmations: (await settings.get(tenant, 'confirmations')) ?? {},
+        autoReplies: (await settings.get(tenant, 'auto_replies')) ?? noAutoReplies,
+      }
+    },
+  )
+
+  /** What is said to who opted out or in: null for nothing; what is left out is the default. */
+  http.put(
+    '/tenants/:tenant/contact-settings/confirmations',
+    { schema: { params: tenantParams, body: anyObject, response: { 204: z.null() } } },
+    async (request, reply) => {
+      await settings.put(tenantOf(request), 'confirmations', parseConfirmations(request.body))
+      return reply.code(204).send(null)
+    },
+  )
+
+  http.put(
+    '/tenants/:tenant/contact-settings/auto-replies',
+    { schema: { params: tenantParams, body: anyObject, response: { 204: z.null() } } },
+    async (request, reply) => {
+      await settings.put(tenantOf(request), 'auto_replies', parseAutoReplies(request.body))
+      return reply.code(204).send(null)
+    },
+  )
+}
+
+function* stepsOf<One extends { readonly address: ChatId }>(all: readonly One[]): Generator<readonly One[]> {
+  let step: One[] = []
+  let people = new Set<string>()
+  for (const one of all) {
+    const person = personKey(one.address)
+    if (people.has(person) || step.length === IMPORT_STEP) {
+      yield step
+      step = []
+      people = new Set()
+    }
+    step.push(one)
+    people.add(person)
+  }
+  if (step.length > 0) yield step
+}
+
+function isNamed({ name, pushName }: Contact, text: string): boolean {
+  const plain = (one: string): string => one.normalize('NFKD').replace(/\p{M}/gu, '').toLowerCase()
+  return [name, pushName].some((one) => one !== null && plain(one).includes(plain(text)))
+}
+
+function etagOf({ version }: Contact): string {
+  return `"${version}"`
+}
+
+function versionOf(header: string | undefined): number | null {
+  if (header === undefined || header === '*') return null
+  const version = /^(?:W\/)?"(\d{1,15})"$/.exec(header)?.[1]
+  if (version === undefined) throw badField('if-match', 'must be an etag of this contact')
+  return Number(version)
+}
+
+function contactIdOf(text: string): ReturnType<typeof parseContactId> {
+  try {
+    return parseContactId(text)
+  } catch (cause) {
+    throw new EclusaError(contactErrors.UNKNOWN, { details: { field: 'contact' }, cause })
+  }
+}
+
+function personOf(text: string, field: string): ChatId {
+  const chat = chatOf(text, field)
+  if (chat.endsWith('@g.us')) throw badField(field, 'must be a person, not a group')
+  return chat
+}
