@@ -1,12 +1,8 @@
 import { setImmediate as nextTurn } from 'node:timers/promises'
-import {
-  type AuthenticationState,
-  initAuthCreds,
-  type SignalDataTypeMap,
-  useMultiFileAuthState,
-} from 'baileys'
+import { type AuthenticationState, useMultiFileAuthState } from 'baileys'
 import { silenceLibsignal } from '@eclusa/baileys'
 import { BareSocket } from './bare-socket.ts'
+import { memoryKeys } from './memory-keys.ts'
 
 /*
  * The rival of bench/messages.ts: Baileys alone, one `await sendMessage` after another, no acknowledgement awaited and
@@ -56,30 +52,7 @@ interface Kept {
 }
 
 function inMemory(): Kept {
-  const store = new Map<string, unknown>()
-  return {
-    state: {
-      creds: initAuthCreds(),
-      keys: {
-        get: <T extends keyof SignalDataTypeMap>(
-          type: T,
-          ids: string[],
-        ): { [id: string]: SignalDataTypeMap[T] } =>
-          Object.fromEntries(
-            ids.flatMap((id) => {
-              const value = store.get(`${type}.${id}`)
-              return value === undefined || value === null ? [] : [[id, value as SignalDataTypeMap[T]]]
-            }),
-          ),
-        set: (data: Record<string, Record<string, unknown> | undefined>): void => {
-          for (const [type, values] of Object.entries(data)) {
-            for (const [id, value] of Object.entries(values ?? {})) store.set(`${type}.${id}`, value)
-          }
-        },
-      },
-    },
-    save: () => Promise.resolve(),
-  }
+  return { state: memoryKeys(), save: () => Promise.resolve() }
 }
 
 async function inFiles(path: string): Promise<Kept> {

@@ -1,6 +1,6 @@
-import { type AuthenticationState, initAuthCreds, type SignalDataTypeMap } from 'baileys'
 import { silenceLibsignal } from '@eclusa/baileys'
 import { BareSocket } from './bare-socket.ts'
+import { memoryKeys } from './memory-keys.ts'
 
 /*
  * The rival of bench/inbound.ts: Baileys alone, its keys in memory and gone with the process, counting what
@@ -10,30 +10,9 @@ import { BareSocket } from './bare-socket.ts'
 silenceLibsignal()
 const [url = ''] = process.argv.slice(2)
 let received = 0
-const store = new Map<string, unknown>()
-const state: AuthenticationState = {
-  creds: initAuthCreds(),
-  keys: {
-    get: <T extends keyof SignalDataTypeMap>(
-      type: T,
-      ids: string[],
-    ): { [id: string]: SignalDataTypeMap[T] } =>
-      Object.fromEntries(
-        ids.flatMap((id) => {
-          const value = store.get(`${type}.${id}`)
-          return value === undefined || value === null ? [] : [[id, value as SignalDataTypeMap[T]]]
-        }),
-      ),
-    set: (data: Record<string, Record<string, unknown> | undefined>): void => {
-      for (const [type, values] of Object.entries(data)) {
-        for (const [id, value] of Object.entries(values ?? {})) store.set(`${type}.${id}`, value)
-      }
-    },
-  },
-}
 const bare = new BareSocket({
   url,
-  state,
+  state: memoryKeys(),
   save: () => Promise.resolve(),
   onQr: (qr) => process.send?.({ qr }),
   onSocket: (socket) => {
