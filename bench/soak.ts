@@ -1,7 +1,8 @@
 import { type ChildProcess, fork } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import path from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import { MIB } from '@eclusa/kernel'
 import { growthOf, soak, soakGateway, type SoakRun, type SoakSizes } from '../test/memory/soak.ts'
 import type { LiveSample } from '../test/memory/sampler.ts'
@@ -10,14 +11,15 @@ import type { TrafficProgress } from '../test/memory/world.ts'
 import { WorldProcess } from '../test/memory/world-process.ts'
 import type { Probe } from './memory-probe.ts'
 import { writePlot } from './plot.ts'
-import { BenchScope, report, round } from './report.ts'
+import { BenchScope, machine, report, round } from './report.ts'
 
 /*
  * Real sessions for a long time: the gateway in one process, the simulator with its contacts and the load in another;
  * new contacts until the end, every chat in both directions, storms of reconnects, histories, readers that never read.
  * Then plain Baileys with its default caches on the same load. Both are looked at every second from outside (RSS) and
  * 200 times from inside after a forced collection. Sizes by environment: SOAK_INSTANCES, SOAK_CONTACTS, SOAK_OUTBOUND,
- * SOAK_INBOUND, SOAK_CEILING_MIB, SOAK_LOOKS; SOAK_ONLY=gateway or baileys leaves the other out.
+ * SOAK_INBOUND, SOAK_CEILING_MIB, SOAK_LOOKS. SOAK_ONLY=gateway or baileys runs one of them, and keeps what the report
+ * on record says of the other, when that had the same sizes; each tells when and where it ran.
  */
 
 const sizes: SoakSizes = {
@@ -33,30 +35,108 @@ const sizes: SoakSizes = {
   rssEveryMs: 1_000,
   looks: whole('SOAK_LOOKS', 200),
 }
-/** The least round one that 100 sessions fit under: `ECLUSA_MAX_INSTANCES=100 npm run eclusa -- memory`. */
-const ceilingBytes = whole('SOAK_CEILING_MIB', 1024) * MIB
+/** Close above the least that 100 sessions fit under: `ECLUSA_MAX_INSTANCES=100 npm run eclusa -- memory`. */
+const ceilingBytes = whole('SOAK_CEILING_MIB', 992) * MIB
 const only = process.env['SOAK_ONLY']
+const results = path.join(import.meta.dirname, 'results')
 
 type Run = SoakRun & { readonly inbound: ArrivalCounts }
+type Who = 'gateway' | 'plainBaileys'
 
-const gateway = only === 'baileys' ? undefined : await scoped(runGateway)
-// What took a quarter of an hour is not lost when the rival fails.
-if (gateway !== undefined) tell(undefined)
-if (only !== 'gateway') tell(await scoped(runBaileys))
+/** What one of them left: its figures, and a point of its curves for each look from inside. */
+interface Half {
+  readonly figures: Record<string, unknown>
+  readonly curve: readonly CurvePoint[]
+}
+
+interface CurvePoint {
+  readonly minute: number
+  /** The highest sample since the point before. */
+  readonly rssMb: number
+  readonly liveMb: number
+  /** Null where nothing is counted. */
+  readonly cachesMb: number | null
+}
+
+const halves = onRecord()
+if (only !== 'baileys') {
+  const run = await scoped(runGateway)
+  halves.set('gateway', { figures: { ...figures(run), verdicts: verdicts(run) }, curve: curveOf(run) })
+  // What took a quarter of an hour is not lost when the rival fails.
+  tell()
+}
+if (only !== 'gateway') {
+  const run = await scoped(runBaileys)
+  halves.set('plainBaileys', { figures: figures(run), curve: curveOf(run) })
+  tell()
+}
 
 /** Report and picture of what has been run. */
-function tell(baileys: Run | undefined): void {
+function tell(): void {
   report('soak', 'npm run bench:soak', {
     sizes,
     ceilingMb: megabytes(ceilingBytes),
     collection: 'two full collections, forced, before each look from inside; the same for both',
-    ...(gateway === undefined
-      ? {}
-      : { gateway: figures(gateway, gateway.inbound), verdicts: verdicts(gateway) }),
-    ...(baileys === undefined ? {} : { plainBaileys: figures(baileys, baileys.inbound) }),
+    ...Object.fromEntries([...halves].map(([who, half]) => [who, half.figures])),
     aim: { growth: 1.03 },
   })
-  draw(baileys)
+  const rows = [...halves].flatMap(([who, { curve }]) =>
+    curve.map(({ minute, rssMb, liveMb, cachesMb }) =>
+      [who, minute, rssMb, liveMb, cachesMb ?? ''].join(','),
+    ),
+  )
+  writeFileSync(
+    path.join(results, 'soak.csv'),
+    ['who,minute,rss MB,live MB,caches MB', ...rows, ''].join('\n'),
+  )
+  draw()
+}
+
+/** What the report on record says, if its sizes are ours. */
+function onRecord(): Map<Who, Half> {
+  const found = new Map<Who, Half>()
+  let recorded: Record<string, unknown>
+  let rows: string[][]
+  try {
+    recorded = (
+      JSON.parse(readFileSync(path.join(results, 'soak.json'), 'utf8')) as { results: typeof recorded }
+    ).results
+    rows = readFileSync(path.join(results, 'soak.csv'), 'utf8')
+      .split('\n')
+      .map((line) => line.split(','))
+  } catch {
+    return found
+  }
+  if (!isDeepStrictEqual(recorded['sizes'], { ...sizes })) return found
+  for (const who of ['gateway', 'plainBaileys'] as const) {
+    const figures = recorded[who] as Half['figures'] | undefined
+    if (figures === undefined) continue
+    const curve = rows
+      .filter(([whose]) => whose === who)
+      .map(([, minute, rssMb, liveMb, cachesMb]) => ({
+        minute: Number(minute),
+        rssMb: Number(rssMb),
+        liveMb: Number(liveMb),
+        cachesMb: cachesMb ? Number(cachesMb) : null,
+      }))
+    found.set(who, { figures, curve })
+  }
+  return found
+}
+
+function curveOf({ rss, live }: SoakRun): CurvePoint[] {
+  let next = 0
+  return live.map((look) => {
+    let highest = look.rssBytes
+    for (; next < rss.length && (rss[next]?.atMs ?? 0) <= look.atMs; next++)
+      highest = Math.max(highest, rss[next]?.rssBytes ?? 0)
+    return {
+      minute: round(look.atMs / 60_000),
+      rssMb: megabytes(highest),
+      liveMb: megabytes(liveBytes(look)),
+      cachesMb: look.accounted === null ? null : megabytes(look.accounted.cacheBytes),
+    }
+  })
 }
 
 function verdicts(run: Run): Record<string, boolean> {
@@ -151,12 +231,13 @@ async function end(child: ChildProcess): Promise<void> {
   await gone
 }
 
-function figures(run: SoakRun, inbound: ArrivalCounts): Record<string, unknown> {
-  const { rss, live, world, progress } = run
+function figures(run: Run): Record<string, unknown> {
+  const { rss, live, world, progress, inbound } = run
   const { ratio, secondQuarterBytes, lastQuarterBytes } = growthOf(live)
   const last = live.at(-1)
   const first = live[0]
   return {
+    machine: machine(),
     minutes: round(run.trafficMs / 60_000, 1),
     messagesPerSecond: round((progress.sentIn + progress.sentOut) / (run.trafficMs / 1000), 1),
     cpuMsPerMessage: round(
@@ -205,37 +286,28 @@ function figures(run: SoakRun, inbound: ArrivalCounts): Record<string, unknown> 
   }
 }
 
-function draw(baileys: Run | undefined): void {
+function draw(): void {
   const curves = (
-    run: SoakRun | undefined,
-    who: string,
+    who: Who,
+    label: string,
     tone: 'ours' | 'theirs',
-  ): Parameters<typeof writePlot>[1]['lines'] =>
-    run === undefined
-      ? []
-      : [
-          {
-            label: `${who}: RSS`,
-            tone,
-            points: run.rss.map(({ atMs, rssBytes }) => ({ x: atMs / 60_000, y: megabytes(rssBytes) })),
-          },
-          {
-            label: `${who}: live`,
-            tone,
-            dashed: true,
-            points: run.live.map((sample) => ({
-              x: sample.atMs / 60_000,
-              y: megabytes(liveBytes(sample)),
-            })),
-          },
-        ]
+  ): Parameters<typeof writePlot>[1]['lines'] => {
+    const { curve } = halves.get(who) ?? {}
+    if (curve === undefined) return []
+    const of = (what: 'rssMb' | 'liveMb'): { x: number; y: number }[] =>
+      curve.map((point) => ({ x: point.minute, y: point[what] }))
+    return [
+      { label: `${label}: RSS`, tone, points: of('rssMb') },
+      { label: `${label}: live`, tone, dashed: true, points: of('liveMb') },
+    ]
+  }
   const count = (sizes.inbound + sizes.outbound).toLocaleString('en')
   writePlot('soak', {
     title: `${sizes.instances} numbers, ${sizes.contacts.toLocaleString('en')} contacts, ${count} messages, one process`,
     xLabel: 'minutes (each stops when its messages have arrived)',
     yLabel: 'MB',
-    lines: [...curves(gateway, 'Eclusa', 'ours'), ...curves(baileys, 'plain Baileys', 'theirs')],
-    limits: gateway === undefined ? [] : [{ label: 'ceiling of Eclusa', y: megabytes(ceilingBytes) }],
+    lines: [...curves('gateway', 'Eclusa', 'ours'), ...curves('plainBaileys', 'plain Baileys', 'theirs')],
+    limits: halves.has('gateway') ? [{ label: 'ceiling of Eclusa', y: megabytes(ceilingBytes) }] : [],
   })
 }
 
