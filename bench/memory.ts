@@ -1,15 +1,16 @@
 import { Agent, get } from 'node:http'
 import path from 'node:path'
-import { chatOfNumber, makeInstanceId, makeMessageId, makeWaMessageId } from '@eclusa/kernel'
+import { chatOfNumber, makeInstanceId, makeMessageId, makeWaMessageId, parseTenantId } from '@eclusa/kernel'
 import { until } from '@eclusa/kernel/test-kit'
-import { defaultCare, defaultPacing } from '@eclusa/queue'
+import { defaultCare, defaultPacing, MAX_HOLIDAYS } from '@eclusa/queue'
 import { LiveMessage, LiveMessages } from '../packages/queue/src/live-messages.ts'
 import type { PauseStore } from '../packages/queue/src/pause-store.ts'
 import { Pauses } from '../packages/queue/src/pauses.ts'
+import { Places } from '../packages/queue/src/places.ts'
 import { Rates } from '../packages/queue/src/rates.ts'
 import { MEAN_TIMES, SendLog } from '../packages/queue/src/send-log.ts'
 import type { SettingStore } from '../packages/queue/src/setting-store.ts'
-import { Settings } from '../packages/queue/src/settings.ts'
+import { MAX_SETTINGS, Settings } from '../packages/queue/src/settings.ts'
 import { exatron, startQueue } from '../packages/queue/test/harness.ts'
 import { GatewayProcess } from '../test/harness.ts'
 import type { Probe } from './memory-probe.ts'
@@ -48,9 +49,13 @@ try {
       liveMessage: bytesOfLiveMessages(),
       rate: bytesOfRates(),
       sendLogEntry: bytesOfSendLog(),
+      place: bytesOfPlaces(),
       pause: await bytesOfPauses(),
       pacingSetting: await bytesOfSettings(defaultPacing),
-      limitSetting: await bytesOfSettings(defaultCare),
+      limitSetting: await bytesOfSettings({
+        ...defaultCare,
+        holidays: Array.from({ length: MAX_HOLIDAYS }, (_, day) => `2027-01-${10 + day}`),
+      }),
     },
   })
 } finally {
@@ -181,6 +186,18 @@ function bytesOfSendLog(): number {
   return Math.round(sent.size === SETTINGS ? bytes : Number.NaN)
 }
 
+/** A tenant each, which is the most they take. */
+function bytesOfPlaces(): number {
+  const places = new Places(SETTINGS)
+  const before = heapBytes()
+  for (let index = 0; index < 2 * SETTINGS; index++) {
+    const message = { tenant: parseTenantId(`tenant-${index >> 1}`), seq: 1_000_000_000 + index }
+    places.of(message, defaultCare.tenant, 1_764_000_000_000, Number.POSITIVE_INFINITY)
+  }
+  const bytes = (heapBytes() - before) / SETTINGS
+  return Math.round(places.size === SETTINGS ? bytes : Number.NaN)
+}
+
 /** Of whole instances: those of chats take less. */
 async function bytesOfPauses(): Promise<number> {
   const pauses = await Pauses.open({ list: async () => [], insert: async () => {} } as unknown as PauseStore)
@@ -199,9 +216,9 @@ async function bytesOfSettings<Options extends { readonly enabled: boolean }>(
   const settings = await Settings.open({ store, defaultOf: () => options, check: () => {} })
   const plain = JSON.stringify(options).replaceAll(/(\d+)(?=[,}])/g, '$1.5')
   const before = heapBytes()
-  for (let index = 0; index < SETTINGS; index++)
+  for (let index = 0; index < MAX_SETTINGS; index++)
     await settings.put({ tenant: exatron, instance: makeInstanceId(), options: JSON.parse(plain) })
-  const bytes = (heapBytes() - before) / SETTINGS
+  const bytes = (heapBytes() - before) / MAX_SETTINGS
   return Math.round(settings.own(exatron, null).enabled === undefined ? bytes : Number.NaN)
 }
 

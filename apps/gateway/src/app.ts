@@ -46,7 +46,7 @@ import {
   openSealer,
   type Ownership,
 } from '@eclusa/storage'
-import { type Config, WHATSAPP_URL } from './config.ts'
+import { type Config, daysOf, WHATSAPP_URL } from './config.ts'
 import { zoneOf } from './contact-zone.ts'
 import { Demo, wantsDemo } from './demo/demo.ts'
 import { LiveView } from './demo/live-view.ts'
@@ -276,6 +276,7 @@ export async function startApp(options: AppOptions): Promise<App> {
       const lastInboundAt = inbound.reduce((last, at) => ((at ?? 0) > (last ?? 0) ? at : last), null)
       return { lastInboundAt, zone: contact?.zone ?? zoneOf(contact?.address ?? chat), ...said }
     }
+    const care = { real: careOf(config, false), simulated: careOf(config, true) }
     const queue = await openQueue({
       database,
       ownership,
@@ -294,7 +295,7 @@ export async function startApp(options: AppOptions): Promise<App> {
       },
       pacing: pacingOf(config),
       limits: limits.queue,
-      care: () => careOf(config, sessions.isSimulated),
+      care: () => (sessions.isSimulated ? care.simulated : care.real),
       expireAfterMs: config.queueExpireAfterMs,
       expireHeldAfterMs: config.queueExpireHeldAfterMs,
       sweep: {
@@ -657,8 +658,11 @@ function careOf(config: Config, isSimulated: boolean): CareOptions {
     instance: { everyMs: config.limitsInstanceEveryMs, burst: config.limitsInstanceBurst },
     maxPerContactHour: config.limitsContactPerHour,
     maxPerContactDay: config.limitsContactPerDay,
+    tenant: { everyMs: config.limitsTenantEveryMs, burst: config.limitsTenantBurst },
     maxNewContactsPerDay: config.limitsNewContactsPerDay,
     quiet: { from: config.limitsQuietFromHour * 60, to: config.limitsQuietToHour * 60 },
+    quietSundays: config.limitsQuietSundays,
+    holidays: daysOf(config.limitsHolidays),
     zone: config.limitsZone,
   }
 }

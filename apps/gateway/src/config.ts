@@ -1,4 +1,5 @@
 import { EclusaError, parseZone } from '@eclusa/kernel'
+import { isHoliday, MAX_HOLIDAYS } from '@eclusa/queue'
 import { gatewayErrors } from './errors.ts'
 import { parseAllowList } from './guarded-http/allow-list.ts'
 import { parseSize, type Size } from './memory/ceiling.ts'
@@ -320,6 +321,22 @@ const configTable = {
     max: 10_000,
     doc: 'Messages of one instance that may go at once.',
   },
+  limitsTenantEveryMs: {
+    env: 'ECLUSA_LIMITS_TENANT_EVERY_MS',
+    kind: 'integer',
+    default: 3000,
+    min: 0,
+    max: 3_600_000,
+    doc: 'Messages of one tenant to contacts who did not write in the last 24 hours, and proactive ones, go this far apart once the burst is used up: 20 a minute. Conversations do not wait for it.',
+  },
+  limitsTenantBurst: {
+    env: 'ECLUSA_LIMITS_TENANT_BURST',
+    kind: 'integer',
+    default: 1,
+    min: 1,
+    max: 10_000,
+    doc: 'Of those that may go at once.',
+  },
   limitsNewContactsPerDay: {
     env: 'ECLUSA_LIMITS_NEW_CONTACTS_PER_DAY',
     kind: 'integer',
@@ -343,6 +360,18 @@ const configTable = {
     min: 0,
     max: 23,
     doc: 'Until this hour; the same as the other one: never.',
+  },
+  limitsQuietSundays: {
+    env: 'ECLUSA_LIMITS_QUIET_SUNDAYS',
+    kind: 'switch',
+    default: false,
+    doc: '`on`: proactive messages wait all Sunday, on the calendar of the contact’s zone.',
+  },
+  limitsHolidays: {
+    env: 'ECLUSA_LIMITS_HOLIDAYS',
+    kind: 'text',
+    default: '',
+    doc: 'They wait on these days, too: `12-25` each year, `2027-03-26` in that one; at most 20, with commas between them.',
   },
   limitsZone: {
     env: 'ECLUSA_LIMITS_ZONE',
@@ -662,6 +691,12 @@ function brokenRelations(config: Config): string[] {
   } catch (error) {
     faults.push((error as EclusaError).message)
   }
+  const holidays = daysOf(config.limitsHolidays)
+  const wrongDay = holidays.find((day) => !isHoliday(day))
+  if (wrongDay !== undefined)
+    faults.push(`ECLUSA_LIMITS_HOLIDAYS must be days such as 12-25 or 2027-03-26, not "${wrongDay}"`)
+  if (holidays.length > MAX_HOLIDAYS)
+    faults.push(`ECLUSA_LIMITS_HOLIDAYS must be at most ${MAX_HOLIDAYS} days`)
   const url = URL.parse(config.whatsappUrl)
   if (url === null || (url.protocol !== 'wss:' && !isSimulatorUrl(config.whatsappUrl))) {
     faults.push(
@@ -681,6 +716,14 @@ function brokenRelations(config: Config): string[] {
     )
   }
   return faults
+}
+
+/** Of a list with commas. */
+export function daysOf(text: string): readonly string[] {
+  return text
+    .split(',')
+    .map((day) => day.trim())
+    .filter((day) => day !== '')
 }
 
 /**

@@ -169,9 +169,19 @@ test('limits of a tenant and of an instance count at once, field by field, and o
   const path = `/v1/instances/${id}/limits`
   const tenant = '/v1/tenants/acme/limits'
   const quietHours = { from: '22:30', to: '06:05' }
-  const ofTenant = { maxNewContactsPerDay: 9, conversation: { everyMs: 1, burst: 2 } }
+  const ofTenant = {
+    maxNewContactsPerDay: 9,
+    conversation: { everyMs: 1, burst: 2 },
+    tenant: { everyMs: 500, burst: 3 },
+  }
   assert.deepEqual((await gateway.call('PUT', tenant, ofTenant)).body, ofTenant)
-  const own = { quietHours, maxNewContactsPerDay: 7, zone: 'Europe/Lisbon' }
+  const own = {
+    quietHours,
+    maxNewContactsPerDay: 7,
+    zone: 'Europe/Lisbon',
+    quietSundays: true,
+    holidays: ['12-25', '2027-03-26'],
+  }
   const answer = await gateway.call('PUT', path, own)
   assert.equal(answer.status, 200, answer.text)
   await gateway.restart()
@@ -184,6 +194,7 @@ test('limits of a tenant and of an instance count at once, field by field, and o
     maxPerContactHour: 20,
     maxPerContactDay: 60,
     conversation: ofTenant.conversation,
+    tenant: ofTenant.tenant,
     ...own,
   })
   for (const [wrong, field] of [
@@ -193,6 +204,10 @@ test('limits of a tenant and of an instance count at once, field by field, and o
     [{ maxNewContactsPerDay: 1.5 }, 'maxNewContactsPerDay'],
     [{ zone: 'Mars/Olympus' }, 'zone'],
     [{ quiet: 1 }, 'quiet'],
+    [{ quietSundays: 'yes' }, 'quietSundays'],
+    [{ holidays: ['12-25', '2027-02-29'] }, 'holidays.1'],
+    // Not an instance's to set.
+    [{ tenant: { everyMs: 0, burst: 1 } }, 'tenant'],
   ] as const) {
     const bad = await gateway.call('PUT', path, wrong)
     assert.deepEqual([bad.status, bad.body['field']], [400, field])

@@ -23,6 +23,7 @@ import {
 import type { ColdPause, ColdStore } from './cold-store.ts'
 import type { HoldStore } from './hold-store.ts'
 import type { ChatContext, OutboundFailure, OutboundIdentity, Purpose, QueueEvents } from './message.ts'
+import { Places } from './places.ts'
 import { Rates } from './rates.ts'
 import { SendLog } from './send-log.ts'
 
@@ -50,6 +51,8 @@ export type Passage =
 
 /** Longer than anything lives. */
 const MAX_HOLD_MS = 366 * DAY
+/** So large a part of a tenant's times may be nobody's before the others move up. */
+const UNUSED_PLACES = 0.1
 const NOTHING_COLD: ColdFacts = { pausedUntil: null, slotAt: 0, contact: null }
 
 /** Where each message stops for a moment: may it go to this person now? */
@@ -62,6 +65,7 @@ export class CareGate {
   readonly #log: Logger
   readonly #emitter: TypedEmitter<QueueEvents>
   readonly #rates: Rates
+  readonly #places: Places
   readonly #sent: SendLog
   readonly #expireHeldAfterMs: number
   // Ends of what is being judged. bounded by: instances with lanes
@@ -82,6 +86,7 @@ export class CareGate {
     this.#sent = new SendLog(options.maxRates)
     this.#expireHeldAfterMs = options.expireHeldAfterMs
     this.#rates = new Rates(options.maxRates)
+    this.#places = new Places(options.maxRates)
     this.#context = options.context
     this.#cold = options.cold
     this.#holds = options.holds
@@ -156,10 +161,15 @@ export class CareGate {
         await this.#cold.start(instance, chat, passage.until)
       return passage
     }
+    const inConversation = isInConversation(standing, now)
+    const place = this.#places.of(message, options.tenant, now, this.#lastsUntil(message, expiresAt))
+    if (place > now) {
+      const hold = { kind: 'hold', reason: 'TENANT_RATE', until: place, wholeChat: !inConversation } as const
+      return this.#held(hold, message, expiresAt)
+    }
     // Earlier ones that were held for what is over must not be overtaken.
     const over = purpose === 'proactive' ? CARE_HOLDS : COLD_HOLDS
-    if ((await this.#holds.releaseChat(instance, chat, over)) > 0) return { kind: 'again' }
-    const inConversation = isInConversation(standing, now)
+    if ((await this.#holds.releaseChat(instance, chat, over, message.seq)) > 0) return { kind: 'again' }
     if (facts.contact === null && !inConversation) await this.#cold.start(instance, chat, now)
     const cold = inConversation && purpose !== 'proactive' ? null : coldOf(standing, facts)
     return this.#go(message, options, expiresAt, { mayType: inConversation || standing.consent, cold })
@@ -210,6 +220,21 @@ export class CareGate {
   /** Whatever care held back of the chat takes its place. How many. */
   release(instance: InstanceId, chat: ChatId): Promise<number> {
     return this.#holds.releaseChat(instance, chat, CARE_HOLDS)
+  }
+
+  /** The times that messages of the tenant wait for at its rate are to be given anew, once they are judged again. */
+  freePlaces(tenant: TenantId): void {
+    this.#places.free(tenant)
+  }
+
+  /** Tenants of which many of those that waited for a time of their own do not need it any more. */
+  async tenantsWithUnusedPlaces(): Promise<readonly TenantId[]> {
+    const tenants: TenantId[] = []
+    for (const [tenant, count] of this.#places.counts(this.#clock.now())) {
+      const needed = Math.ceil(count * (1 - UNUSED_PLACES))
+      if ((await this.#holds.countHeld({ tenant }, 'TENANT_RATE', needed)) < needed) tenants.push(tenant)
+    }
+    return tenants
   }
 
   /** What is held for a time that it can live to see lives longer: that it waits is our doing, not its sender's. */

@@ -1,6 +1,7 @@
 import { DAY, EclusaError, HOUR, MINUTE, parseZone, SECOND } from '@eclusa/kernel'
 import { careErrors, queueErrors } from './errors.ts'
 import type { Purpose } from './message.ts'
+import { isHoliday, MAX_HOLIDAYS, quietEndOf, type QuietTimes } from './quiet-times.ts'
 import { MAX_CEILING } from './send-log.ts'
 
 /** So many at once, then one each `everyMs`. */
@@ -11,9 +12,9 @@ export interface Rate {
 
 /**
  * How much is sent to whom, and when: courtesy to the person, and care for the number. Shaping delays and explains; it
- * refuses nothing for volume.
+ * refuses nothing for volume. Quiet times are for proactive messages.
  */
-export interface CareOptions {
+export interface CareOptions extends QuietTimes {
   /** Off: only opt-outs and consent count. */
   readonly enabled: boolean
   /** To one contact who wrote in the last 24 hours: the official API's own rate (Meta, error 131056). */
@@ -25,10 +26,13 @@ export interface CareOptions {
   readonly maxPerContactDay: number
   /** Of one instance, to all its chats together. */
   readonly instance: Rate
+  /**
+   * Of a tenant, to all who did not write in the last 24 hours and all proactive messages together, whatever instance
+   * they go by: conversations flow. Only a tenant has one, and only the operator sets it.
+   */
+  readonly tenant: Rate
   /** Contacts an instance writes to who never wrote to it, within any 24 hours; replies do not count. */
   readonly maxNewContactsPerDay: number
-  /** Minutes of the day in the contact's zone, `from` included; from = to: none. For proactive messages. */
-  readonly quiet: { readonly from: number; readonly to: number }
   /** Of contacts whose number does not tell: IANA name (`America/Sao_Paulo`). */
   readonly zone: string
 }
@@ -40,8 +44,11 @@ export const defaultCare: CareOptions = {
   maxPerContactHour: 20,
   maxPerContactDay: 60,
   instance: { everyMs: SECOND, burst: 30 },
+  tenant: { everyMs: 3 * SECOND, burst: 1 },
   maxNewContactsPerDay: 200,
   quiet: { from: 20 * 60, to: 8 * 60 },
+  quietSundays: false,
+  holidays: [],
   zone: 'America/Sao_Paulo',
 }
 
@@ -74,13 +81,14 @@ export interface ColdFacts {
 export type HoldReason =
   | 'SCHEDULED'
   | 'COLD_PAUSED'
+  | 'TENANT_RATE'
   | 'NEW_CONTACT_BUDGET'
   | 'QUIET_HOURS'
   | 'UNANSWERED'
   | 'CONTACT_LIMIT'
 
 /** What keeps everything of a chat back, and with it what keeps a proactive message back. */
-export const COLD_HOLDS: readonly HoldReason[] = ['COLD_PAUSED', 'NEW_CONTACT_BUDGET']
+export const COLD_HOLDS: readonly HoldReason[] = ['COLD_PAUSED', 'NEW_CONTACT_BUDGET', 'TENANT_RATE']
 export const CARE_HOLDS: readonly HoldReason[] = [...COLD_HOLDS, 'QUIET_HOURS', 'UNANSWERED', 'CONTACT_LIMIT']
 
 export type CareVerdict =
@@ -171,23 +179,11 @@ function judgeProactive(
     }
   }
   const isAwake = lastInboundAt !== null && lastInboundAt > now - AWAKE_MS
-  const quietUntil = isAwake ? null : quietEndOf(now, options.quiet, zone ?? options.zone)
+  const quietUntil = isAwake ? null : quietEndOf(now, options, zone ?? options.zone)
   if (quietUntil !== null) {
     return { kind: 'hold', reason: 'QUIET_HOURS', until: quietUntil, wholeChat: false }
   }
   return { kind: 'go' }
-}
-
-/** When the quiet hours that `now` falls into end; null outside of them. Pure. */
-export function quietEndOf(now: number, { from, to }: CareOptions['quiet'], zone: string): number | null {
-  const minute = minuteOfDay(now, zone)
-  const isQuiet = from <= to ? minute >= from && minute < to : minute >= from || minute < to
-  if (!isQuiet) return null
-  const leftMinutes = (to - minute + MINUTES_OF_DAY) % MINUTES_OF_DAY
-  const end = Math.floor(now / MINUTE) * MINUTE + leftMinutes * MINUTE
-  // The clocks may be changed in that night: then the wall shows another time at that end.
-  const off = (minuteOfDay(end, zone) - to + 1.5 * MINUTES_OF_DAY) % MINUTES_OF_DAY
-  return end - (off - MINUTES_OF_DAY / 2) * MINUTE
 }
 
 /** How long cold chats wait after the `count`-th answer in a row by which WhatsApp restricts them: 1 h, 2 h … 24 h. */
@@ -197,7 +193,7 @@ export function coldPauseMs(count: number): number {
 
 /** @throws QUEUE_BAD_CARE naming the field */
 export function checkCare(options: CareOptions): void {
-  for (const field of ['conversation', 'cold', 'instance'] as const) {
+  for (const field of ['conversation', 'cold', 'instance', 'tenant'] as const) {
     const { everyMs, burst } = options[field]
     if (!(everyMs >= 0 && everyMs < Number.POSITIVE_INFINITY))
       throw bad(field, 'everyMs must not be negative')
@@ -210,30 +206,19 @@ export function checkCare(options: CareOptions): void {
   }
   if (!(options.maxNewContactsPerDay >= 0)) throw bad('maxNewContactsPerDay', 'must not be negative')
   for (const minute of Object.values(options.quiet)) {
-    if (!Number.isInteger(minute) || minute < 0 || minute >= MINUTES_OF_DAY) {
+    if (!Number.isInteger(minute) || minute < 0 || minute > 1439) {
       throw bad('quiet', 'must be minutes of a day, 0 to 1439')
     }
+  }
+  if (options.holidays.length > MAX_HOLIDAYS) throw bad('holidays', `must be at most ${MAX_HOLIDAYS} days`)
+  for (const day of options.holidays) {
+    if (!isHoliday(day)) throw bad('holidays', `must be days such as 12-25 or 2027-03-26, not "${day}"`)
   }
   try {
     parseZone(options.zone)
   } catch {
     throw bad('zone', 'must be the name of a time zone such as America/Sao_Paulo')
   }
-}
-
-const MINUTES_OF_DAY = 1440
-
-// Making one takes 20 µs, using it 1 µs. bounded by: the zones there are, about 600
-const wallClocks = new Map<string, Intl.DateTimeFormat>()
-
-function minuteOfDay(at: number, zone: string): number {
-  let wallClock = wallClocks.get(zone)
-  if (wallClock === undefined) {
-    wallClock = new Intl.DateTimeFormat('en-GB', { timeZone: zone, hour: '2-digit', minute: '2-digit' })
-    wallClocks.set(zone, wallClock)
-  }
-  const [hours, minutes] = wallClock.format(at).split(':').map(Number)
-  return (hours ?? 0) * 60 + (minutes ?? 0)
 }
 
 function bad(field: string, rule: string): EclusaError {

@@ -178,22 +178,41 @@ export class HoldStore {
     return admittedOf(result).toSorted((a, b) => a.identity.seq - b.identity.seq)
   }
 
-  /** What care holds of a chat for one of `reasons` takes its place again. How many. */
-  async releaseChat(instance: InstanceId, chat: ChatId, reasons: readonly HoldReason[]): Promise<number> {
+  /** How many are held for `reason`, counted up to `limit`. */
+  async countHeld(whose: Whose, reason: HoldReason, limit: number): Promise<number> {
+    const [row] = await this.#database.read(
+      `select count(*) as n from (select seq from "MessageQueueItem" where ${IS_HELD}
+         and ${'instance' in whose ? 'instance' : 'tenant'} = ? and "heldBy" = ? limit ?) as held`,
+      ['instance' in whose ? whose.instance : whose.tenant, reason, limit],
+    )
+    return Number(row?.['n'] ?? 0)
+  }
+
+  /**
+   * What care holds of a chat for one of `reasons` takes its place again. How many. Each of those that wait for the rate
+   * of a tenant has a time of its own: of them only those accepted before `seq`, if it is given.
+   */
+  async releaseChat(
+    instance: InstanceId,
+    chat: ChatId,
+    reasons: readonly HoldReason[],
+    seq: number | null = null,
+  ): Promise<number> {
     const marks = reasons.map(() => '?').join(', ')
-    const held = `instance = ? and chat = ? and ${IS_HELD} and "heldBy" in (${marks})`
-    const [one] = await this.#database.read(`select seq from "MessageQueueItem" where ${held} limit 1`, [
-      instance,
-      chat,
-      ...reasons,
-    ])
+    const earlier = seq === null ? '' : ` and ("heldBy" <> 'TENANT_RATE' or seq < ?)`
+    const held = `instance = ? and chat = ? and ${IS_HELD} and "heldBy" in (${marks})${earlier}`
+    const params = [instance, chat, ...reasons, ...(seq === null ? [] : [seq])]
+    const [one] = await this.#database.read(
+      `select seq from "MessageQueueItem" where ${held} limit 1`,
+      params,
+    )
     if (one === undefined) return 0
     const [result] = await this.#database.write(
       [
         {
           sql: `update "MessageQueueItem" set priority = priority - ${HELD}, "heldBy" = null, "notBefore" = null,
               "updatedAt" = ? where ${held}`,
-          params: [toSqlTime(this.#clock.now()), instance, chat, ...reasons],
+          params: [toSqlTime(this.#clock.now()), ...params],
         },
       ],
       chatOf({ instance, chat }),

@@ -7,7 +7,6 @@ export {
   CONVERSATION_MS,
   defaultCare,
   type HoldReason,
-  quietEndOf,
   type Rate,
   refusalOf,
 } from './care.ts'
@@ -44,6 +43,7 @@ export {
   Outbox,
 } from './outbox.ts'
 export { checkPacing, countWords, defaultPacing, type PacingOptions, type Range } from './pacing.ts'
+export { isHoliday, MAX_HOLIDAYS, quietEndOf, type QuietTimes } from './quiet-times.ts'
 export type { Receipt } from './receipts.ts'
 export type { Setting } from './setting-store.ts'
 export type { Settings } from './settings.ts'

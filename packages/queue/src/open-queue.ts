@@ -130,6 +130,7 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
       neighbours.wake(instance)
       const whose = instance === null ? { tenant } : { instance }
       while ((await cold.freeHeld(whose)) > 0);
+      if (instance === null) gate.freePlaces(tenant)
       await holds.release(whose, CARE_HOLDS)
     },
   })
@@ -229,6 +230,12 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
     placesFreed: async (instance) => {
       while ((await cold.freeHeld({ instance })) > 0);
       await holds.release({ instance }, ['NEW_CONTACT_BUDGET'])
+    },
+    freeUnusedPlaces: async () => {
+      for (const tenant of await gate.tenantsWithUnusedPlaces()) {
+        gate.freePlaces(tenant)
+        await holds.release({ tenant }, ['TENANT_RATE'])
+      }
     },
     expireAfterMs,
   })

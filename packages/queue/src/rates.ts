@@ -35,6 +35,11 @@ export class Rates {
     return at
   }
 
+  /** Whole again at once. */
+  forget(key: string): void {
+    this.#wholeAt.delete(key)
+  }
+
   /** Those that are whole again at the front, and the first when there are too many. */
   #forget(now: number): void {
     for (const [key, wholeAt] of this.#wholeAt) {

@@ -53,6 +53,7 @@ export class Sweep implements Lifecycle {
   readonly #log: Logger
   readonly #options: SweepOptions
   readonly #placesFreed: (instance: InstanceId) => Promise<void>
+  readonly #freeUnusedPlaces: () => Promise<void>
   readonly #expireAfterMs: number
   readonly #end = new AbortController()
   #loop: Promise<void> | null = null
@@ -67,6 +68,8 @@ export class Sweep implements Lifecycle {
     readonly options: SweepOptions
     /** Is told of an instance of which new contacts do not need their places any more. */
     readonly placesFreed: (instance: InstanceId) => Promise<void>
+    /** Times at the rate of a tenant that nobody needs any more are given to others. */
+    readonly freeUnusedPlaces: () => Promise<void>
     readonly expireAfterMs: number
   }) {
     this.#store = options.store
@@ -77,6 +80,7 @@ export class Sweep implements Lifecycle {
     this.#log = options.log
     this.#options = options.options
     this.#placesFreed = options.placesFreed
+    this.#freeUnusedPlaces = options.freeUnusedPlaces
     this.#expireAfterMs = options.expireAfterMs
   }
 
@@ -117,6 +121,7 @@ export class Sweep implements Lifecycle {
       const swept = (await this.#cold.sweepStep()) + freed.size
       if (swept === 0 || signal?.aborted === true) break
     }
+    await this.#freeUnusedPlaces()
     const { pending, processing, failed } = this.#counts.stats()
     // The operator's own words, so that what greps for them finds them.
     this.#log.info(

@@ -35,7 +35,9 @@ const MESSAGES: Readonly<Record<WaitReason, string>> = {
   COLD_PAUSED:
     'WhatsApp restricts the instance: who did not write in the last 24 hours is not written to for now',
   NEW_CONTACT_BUDGET: 'The instance wrote to as many new contacts today as it may',
-  QUIET_HOURS: 'It is night where the contact is',
+  TENANT_RATE:
+    'The tenant writes to people who are not in conversation as fast as it may; this is its own turn',
+  QUIET_HOURS: 'It is night, or a day of rest, where the contact is',
   CONTACT_LIMIT: 'The contact got as many messages within an hour or a day as one may',
   UNANSWERED: 'The contact has not answered the last proactive message',
   HANDED_OVER: 'The process that serves the instance has not taken it over yet',

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test as testOnce } from 'node:test'
-import { type ChatId, EclusaError, type MessageId } from '@eclusa/kernel'
+import { type ChatId, EclusaError, makeInstanceId, type MessageId, parseTenantId } from '@eclusa/kernel'
 import { testEachDatabase as test } from '@eclusa/storage/test-kit'
 import {
   type CareOptions,
@@ -8,8 +8,11 @@ import {
   checkCare,
   defaultCare,
   defaultPacing,
+  isHoliday,
+  MAX_HOLIDAYS,
   quietEndOf,
 } from '../src/index.ts'
+import { Places } from '../src/places.ts'
 import { Rates } from '../src/rates.ts'
 import { SendLog } from '../src/send-log.ts'
 import { chatA, chatB, exatron, type Harness, noPacing, sessionError, startQueue } from './harness.ts'
@@ -31,7 +34,11 @@ async function careful(
   care: Partial<CareOptions> = {},
   pacing = noPacing,
 ): Promise<Harness> {
-  const h = await startQueue(t, { care: { ...defaultCare, ...care }, pacing })
+  // The rate of a tenant has its own tests.
+  const h = await startQueue(t, {
+    care: { ...defaultCare, tenant: { everyMs: 0, burst: 1 }, ...care },
+    pacing,
+  })
   h.sender.standings.set(chatA, stranger)
   return h
 }
@@ -86,6 +93,87 @@ test('an instance sends to all its chats together no faster than its rate, and s
   assert.equal((await whyOf(h, last))[0]?.[0], 'INSTANCE_RATE')
   await h.advance(5000, 500)
   assert.equal(h.sender.sends.length, 8)
+})
+
+test('a tenant writes to who is not in conversation no faster than its rate, each message at a time of its own', async (t) => {
+  const h = await careful(t, { tenant: { everyMs: 30 * SECOND, burst: 2 }, maxNewContactsPerDay: 1000 })
+  const other = makeInstanceId()
+  h.queue.dispatcher.instanceOnline(other)
+  const sentAt = new Map<string, number>()
+  const began = h.clock.now()
+  h.sender.outcome = ({ content }) => {
+    sentAt.set(content.text, (h.clock.now() - began) / SECOND)
+    return 'ack'
+  }
+  const ids: MessageId[] = []
+  for (let n = 0; n < 6; n++) {
+    h.sender.standings.set(chatOf(n), n % 3 === 0 ? agreed : stranger)
+    const more = n % 3 === 0 ? ({ purpose: 'proactive' } as const) : {}
+    const instance = n % 2 === 0 ? h.instance : other
+    ids.push((await h.enqueue(`${n}`, { chat: chatOf(n), instance, ...more })).id)
+    await h.quiet()
+  }
+  // Conversations flow, and another tenant has a rate of its own.
+  await h.enqueue('reply', { chat: chatOf(30) })
+  const theirs = makeInstanceId()
+  h.queue.dispatcher.instanceOnline(theirs)
+  await h.enqueue('theirs', { chat: chatOf(4), instance: theirs, tenant: parseTenantId('other') })
+  await h.quiet()
+  assert.deepEqual([...sentAt.keys()].toSorted(), ['0', '1', 'reply', 'theirs'])
+  assert.deepEqual(await whyOf(h, ids[5]!), [['TENANT_RATE', began + 120 * SECOND]])
+  assert.deepEqual(h.queue.dispatcher.stats().lanes, 0)
+  // A second one to a chat that waits does not pass the first one.
+  await h.enqueue('2 again', { chat: chatOf(2) })
+  await h.advance(200 * SECOND, SECOND)
+  assert.deepEqual(
+    ['2', '3', '4', '5', '2 again'].map((text) => sentAt.get(text)),
+    [30, 60, 90, 120, 150],
+  )
+  // What is not needed any more is given to others with the sweep.
+  const more: MessageId[] = []
+  for (let n = 10; n < 20; n++) {
+    h.sender.standings.set(chatOf(n), stranger)
+    more.push((await h.enqueue(`${n}`, { chat: chatOf(n) })).id)
+    await h.quiet()
+  }
+  for (const id of more.slice(0, 9)) await h.queue.outbox.cancel(id).catch(() => undefined)
+  await h.queue.sweep.pass()
+  await h.advance(31 * SECOND, SECOND)
+  assert(sentAt.has('19'), 'it moved up')
+})
+
+test('what waits for the rate of a tenant comes in its turn after a crash, and at once when the rate is lifted', async (t) => {
+  const h = await careful(t, { tenant: { everyMs: 60 * SECOND, burst: 1 }, maxNewContactsPerDay: 1000 })
+  for (let n = 0; n < 5; n++) {
+    h.sender.standings.set(chatOf(n), stranger)
+    await h.enqueue(`${n}`, { chat: chatOf(n) })
+    await h.quiet()
+  }
+  assert.deepEqual(h.sender.texts, ['0'])
+  await h.crash()
+  await h.enqueue('1 again', { chat: chatOf(1) })
+  await h.advance(70 * SECOND, SECOND)
+  assert.deepEqual(h.sender.texts, ['0', '1'])
+  await h.queue.limits.put({ tenant: exatron, instance: null, options: { tenant: { everyMs: 0, burst: 1 } } })
+  await h.advance(10 * SECOND, SECOND)
+  assert.deepEqual(h.sender.texts.slice(2).toSorted(), ['1 again', '2', '3', '4'])
+})
+
+testOnce('a place that nobody comes for in time is lost, and past the bound nobody is given one', () => {
+  const places = new Places(2)
+  const tenant = exatron
+  const rate = { everyMs: 10 * SECOND, burst: 1 }
+  const of = (seq: number, now: number, within = DAY) => places.of({ tenant, seq }, rate, now, within)
+  assert.deepEqual([of(1, 0), of(2, 0), of(3, 0), of(4, 0), of(5, 0)], [0, 10_000, 20_000, 30_000, 30_000])
+  assert.equal(places.size, 2)
+  assert.deepEqual([of(2, 5000), of(2, 10_000), of(3, 20_000 + HOUR)], [10_000, 10_000, 20_000 + HOUR])
+  // Too late for it, so the place stays free for others.
+  assert.equal(of(6, 20_000 + HOUR, 20_000 + HOUR + 10_000), 30_000 + HOUR)
+  assert.equal(of(7, 20_000 + HOUR), 30_000 + HOUR)
+  assert.deepEqual([...places.counts(20_000 + HOUR)], [[tenant, 1]])
+  places.free(tenant)
+  assert.equal(of(8, 20_000 + HOUR), 20_000 + HOUR)
+  assert.equal(places.size, 0)
 })
 
 test('new contacts past the budget of a day wait for the next one without holding conversations up or taking memory', async (t) => {
@@ -384,7 +472,8 @@ test('an instance has its own limits before its tenant’s before everybody’s,
 })
 
 testOnce('quiet hours end in the morning of the zone, also in the night in which its clocks change', () => {
-  const quiet = { from: 20 * 60, to: 8 * 60 }
+  const weekday = { quietSundays: false, holidays: [] }
+  const quiet = { ...weekday, quiet: { from: 20 * 60, to: 8 * 60 } }
   const end = (iso: string, zone: string): string | null => {
     const at = quietEndOf(Date.parse(iso), quiet, zone)
     return at === null ? null : new Date(at).toISOString()
@@ -397,9 +486,41 @@ testOnce('quiet hours end in the morning of the zone, also in the night in which
   // Lisbon puts its clocks forward on 29 March 2026 and back on 25 October.
   assert.equal(end('2026-03-28T22:00:00Z', 'Europe/Lisbon'), '2026-03-29T07:00:00.000Z')
   assert.equal(end('2026-10-24T22:00:00Z', 'Europe/Lisbon'), '2026-10-25T08:00:00.000Z')
-  assert.equal(quietEndOf(0, { from: 60, to: 60 }, 'UTC'), null)
-  assert.equal(quietEndOf(13 * HOUR, { from: 12 * 60, to: 14 * 60 }, 'UTC'), 14 * HOUR)
+  assert.equal(quietEndOf(0, { ...weekday, quiet: { from: 60, to: 60 } }, 'UTC'), null)
+  assert.equal(quietEndOf(13 * HOUR, { ...weekday, quiet: { from: 12 * 60, to: 14 * 60 } }, 'UTC'), 14 * HOUR)
 })
+
+testOnce(
+  'Sundays and holidays are quiet from midnight to midnight of the zone, with the nights around them',
+  () => {
+    const times = {
+      quiet: { from: 20 * 60, to: 8 * 60 },
+      quietSundays: true,
+      holidays: ['12-25', '2026-12-24', '02-29'],
+    }
+    const end = (iso: string, more = {}): string | null => {
+      const at = quietEndOf(Date.parse(iso), { ...times, ...more }, 'America/Sao_Paulo')
+      return at === null ? null : new Date(at).toISOString()
+    }
+    // Saturday evening to Monday morning.
+    assert.equal(end('2026-01-03T22:59:00Z'), null)
+    assert.equal(end('2026-01-03T23:00:00Z'), '2026-01-05T11:00:00.000Z')
+    assert.equal(end('2026-01-04T15:00:00Z'), '2026-01-05T11:00:00.000Z')
+    assert.equal(end('2026-01-04T15:00:00Z', { quietSundays: false }), null)
+    // Without nights the day itself.
+    assert.equal(end('2026-01-04T02:59:00Z', { quiet: { from: 0, to: 0 } }), null)
+    assert.equal(end('2026-01-04T03:00:00Z', { quiet: { from: 0, to: 0 } }), '2026-01-05T03:00:00.000Z')
+    // 24 December in 2026 alone, the 25th always; 27 December 2026 is a Sunday.
+    assert.equal(end('2026-12-24T15:00:00Z'), '2026-12-26T11:00:00.000Z')
+    assert.equal(end('2027-12-24T15:00:00Z'), null)
+    assert.equal(end('2027-12-25T15:00:00Z'), '2027-12-27T11:00:00.000Z')
+    assert.equal(end('2028-02-29T15:00:00Z'), '2028-03-01T11:00:00.000Z')
+    assert.deepEqual(
+      ['12-25', '02-29', '2028-02-29', '2027-02-29', '13-01', '1-1', '2026-12-25T00', ''].map(isHoliday),
+      [true, true, true, false, false, false, false, false],
+    )
+  },
+)
 
 testOnce('a rate lets its burst go at once, then one each interval, and whole ones are forgotten', () => {
   const rates = new Rates(20_000)
@@ -440,6 +561,10 @@ testOnce('limits that make no sense are refused, naming the field', () => {
     [{ maxNewContactsPerDay: -1 }, 'maxNewContactsPerDay'],
     [{ quiet: { from: 0, to: 1440 } }, 'quiet'],
     [{ zone: 'Brazil' }, 'zone'],
+    [{ tenant: { everyMs: -1, burst: 1 } }, 'tenant'],
+    [{ holidays: ['2027-02-29'] }, 'holidays'],
+    [{ holidays: ['25/12'] }, 'holidays'],
+    [{ holidays: Array.from({ length: MAX_HOLIDAYS + 1 }, () => '12-25') }, 'holidays'],
     [{ maxPerContactDay: 0 }, 'maxPerContactDay'],
     [{ maxPerContactHour: 1001 }, 'maxPerContactHour'],
   ] as const) {

@@ -32,13 +32,16 @@ export async function resetSettings({ api, json }: QueueCommand, of: SettingsOf)
 }
 
 /**
- * `thinkingMs=2000-8000`, `conversation=6000/5`, `quietHours=20:00-08:00`, `enabled=true`, `maxTypingMs=30000`.
+ * `thinkingMs=2000-8000`, `conversation=6000/5`, `quietHours=20:00-08:00`, `holidays=12-25,2027-03-26` (`holidays=` for
+ * none), `enabled=true`, `maxTypingMs=30000`.
  * The gateway judges whether there is such a field, and the value.
  */
 export function fieldOf(pair: string): [string, unknown] {
   const at = pair.indexOf('=')
   if (at < 1) throw new CliError(`"${pair}" is not a field with a value, such as maxTypingMs=20000`)
-  return [pair.slice(0, at), valueOf(pair.slice(at + 1))]
+  const [name, text] = [pair.slice(0, at), pair.slice(at + 1)]
+  if (name === 'holidays') return [name, text.split(',').filter((day) => day !== '')]
+  return [name, valueOf(text)]
 }
 
 function valueOf(text: string): unknown {
@@ -81,6 +84,7 @@ function print(json: boolean, answer: unknown): void {
 
 /** As `set` takes it. */
 function spoken(value: unknown): string {
+  if (Array.isArray(value)) return value.join(',')
   if (typeof value !== 'object' || value === null) return String(value)
   return Object.values(value).join('everyMs' in value ? '/' : '-')
 }

@@ -1,11 +1,11 @@
-import { EclusaError, type InstanceId, type TenantId } from '@eclusa/kernel'
-import type { CareOptions } from '@eclusa/queue'
+import { EclusaError } from '@eclusa/kernel'
+import { type CareOptions, isHoliday, MAX_HOLIDAYS } from '@eclusa/queue'
 import type { FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { gatewayErrors } from '../../errors.ts'
 import { scopeOf } from '../auth.ts'
-import { instanceOf, instanceParams, noBody, tenantOf, tenantParams } from '../inputs.ts'
 import type { HttpPorts, HttpServer } from '../server.ts'
+import { settingRoutes } from '../setting-routes.ts'
 
 const TIME_OF_DAY = /^([01]\d|2[0-3]):([0-5]\d)$/
 const MAX_EVERY_MS = 3_600_000
@@ -20,105 +20,49 @@ const rate = z.strictObject({ everyMs: whole(0, MAX_EVERY_MS), burst: whole(1, M
 const timeOfDay = z.string('must be a time such as 20:00').regex(TIME_OF_DAY, 'must be a time such as 20:00')
 
 /** What is left out is as for everybody (for an instance: as for its tenant). */
-const limitsBody = z.strictObject({
+const bodyOfTenant = z.strictObject({
   enabled: z.boolean('must be true or false').optional(),
   conversation: rate.optional(),
   cold: rate.optional(),
   instance: rate.optional(),
+  tenant: rate.optional(),
   maxPerContactHour: whole(1, 1000).optional(),
   maxPerContactDay: whole(1, 1000).optional(),
   maxNewContactsPerDay: whole(0, MAX_NEW_CONTACTS).optional(),
   /** On the clock of the contact's zone; the same time twice: none. */
   quietHours: z.strictObject({ from: timeOfDay, to: timeOfDay }).optional(),
+  quietSundays: z.boolean('must be true or false').optional(),
+  holidays: z
+    .array(
+      z.string('must be a day such as 12-25').refine(isHoliday, 'must be a day such as 12-25 or 2027-03-26'),
+      'must be a list of days',
+    )
+    .max(MAX_HOLIDAYS, `must be at most ${MAX_HOLIDAYS} days`)
+    .optional(),
   /** Of contacts whose number does not tell theirs. */
   zone: z.string('must be a time zone such as America/Sao_Paulo').max(64, 'is too long').optional(),
 })
 
-const instanceAnswer = z.object({
-  /** What is set for it alone. */
-  own: limitsBody,
-  /** What counts: its own before its tenant's before everybody's. */
-  effective: limitsBody.required(),
-})
+/** An instance has no rate of its tenant's. */
+const bodyOfInstance = bodyOfTenant.omit({ tenant: true })
 
-type LimitsAnswer = z.input<typeof limitsBody>
+type LimitsBody = z.input<typeof bodyOfTenant>
 
 /**
- * How much a tenant or an instance sends to whom, and when; from the next message on, without a restart. Everybody who
- * acts for the tenant may look; only the operator's key changes them, so that no tenant lifts its own limits.
+ * How much a tenant or an instance sends to whom, and when. Everybody who acts for the tenant may look; only the
+ * operator's key changes them, so that no tenant lifts its own limits.
  */
-export async function limitRoutes(http: HttpServer, { instances, queue }: HttpPorts): Promise<void> {
-  const { limits } = queue
-
-  http.get(
-    '/instances/:id/limits',
-    { schema: { params: instanceParams, response: { 200: instanceAnswer } } },
-    async (request) => answerOf(instanceOf(request, instances)),
-  )
-
-  http.put(
-    '/instances/:id/limits',
-    { schema: { params: instanceParams, body: limitsBody, response: { 200: instanceAnswer } } },
-    async (request) => {
-      const { id, tenant } = instanceOf(request, instances)
-      assertOperator(request)
-      await limits.put({ tenant, instance: id, options: optionsOf(request.body) })
-      return answerOf({ id, tenant })
-    },
-  )
-
-  http.delete(
-    '/instances/:id/limits',
-    { schema: { params: instanceParams, body: noBody, response: { 200: instanceAnswer } } },
-    async (request) => {
-      const { id, tenant } = instanceOf(request, instances)
-      assertOperator(request)
-      await limits.delete(tenant, id)
-      return answerOf({ id, tenant })
-    },
-  )
-
-  http.get(
-    '/tenants/:tenant/limits',
-    { schema: { params: tenantParams, response: { 200: limitsBody } } },
-    async (request) => toAnswer(limits.own(tenantOf(request), null)),
-  )
-
-  http.put(
-    '/tenants/:tenant/limits',
-    { schema: { params: tenantParams, body: limitsBody, response: { 200: limitsBody } } },
-    async (request) => {
-      const tenant = tenantOf(request)
-      assertOperator(request)
-      await limits.put({ tenant, instance: null, options: optionsOf(request.body) })
-      return toAnswer(limits.own(tenant, null))
-    },
-  )
-
-  http.delete(
-    '/tenants/:tenant/limits',
-    { schema: { params: tenantParams, body: noBody, response: { 200: limitsBody } } },
-    async (request) => {
-      const tenant = tenantOf(request)
-      assertOperator(request)
-      await limits.delete(tenant, null)
-      return toAnswer(limits.own(tenant, null))
-    },
-  )
-
-  function answerOf({
-    id,
-    tenant,
-  }: {
-    readonly id: InstanceId
-    readonly tenant: TenantId
-  }): z.input<typeof instanceAnswer> {
-    const { quiet, ...effective } = limits.of(tenant, id)
-    return {
-      own: toAnswer(limits.own(tenant, id)),
-      effective: { ...effective, quietHours: hoursOf(quiet) },
-    }
-  }
+export async function limitRoutes(http: HttpServer, ports: HttpPorts): Promise<void> {
+  settingRoutes<CareOptions>(http, ports, {
+    name: 'limits',
+    settings: ports.queue.limits,
+    bodyOfTenant,
+    bodyOfInstance,
+    effective: bodyOfTenant.required(),
+    toOptions,
+    toBody,
+    assertMayChange: assertOperator,
+  })
 }
 
 /** Who may lift limits is not who lives under them. @throws GATEWAY_FORBIDDEN */
@@ -126,15 +70,18 @@ function assertOperator(request: FastifyRequest): void {
   if (scopeOf(request) !== '*') throw new EclusaError(gatewayErrors.FORBIDDEN)
 }
 
-/** Without the fields that were left out. */
-function optionsOf({ quietHours, ...body }: z.output<typeof limitsBody>): Partial<CareOptions> {
-  const quiet =
-    quietHours === undefined ? undefined : { from: minutesOf(quietHours.from), to: minutesOf(quietHours.to) }
-  return Object.fromEntries(Object.entries({ ...body, quiet }).filter(([, value]) => value !== undefined))
+function toOptions({ quietHours, ...body }: LimitsBody): Partial<CareOptions> {
+  if (quietHours === undefined) return body as Partial<CareOptions>
+  const quiet = { from: minutesOf(quietHours.from), to: minutesOf(quietHours.to) }
+  return { ...(body as Partial<CareOptions>), quiet }
 }
 
-function toAnswer({ quiet, ...options }: Partial<CareOptions>): LimitsAnswer {
-  return quiet === undefined ? options : { ...options, quietHours: hoursOf(quiet) }
+function toBody({ quiet, holidays, ...options }: Partial<CareOptions>): LimitsBody {
+  return {
+    ...options,
+    ...(quiet === undefined ? {} : { quietHours: hoursOf(quiet) }),
+    ...(holidays === undefined ? {} : { holidays: [...holidays] }),
+  }
 }
 
 function hoursOf({ from, to }: CareOptions['quiet']): { from: string; to: string } {

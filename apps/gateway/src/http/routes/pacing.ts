@@ -1,8 +1,7 @@
-import type { InstanceId, TenantId } from '@eclusa/kernel'
 import type { PacingOptions } from '@eclusa/queue'
 import { z } from 'zod'
-import { instanceOf, instanceParams, noBody, tenantOf, tenantParams } from '../inputs.ts'
 import type { HttpPorts, HttpServer } from '../server.ts'
+import { settingRoutes } from '../setting-routes.ts'
 
 /** As the settings of the environment: nothing takes longer than ten minutes. */
 const MAX_MS = 600_000
@@ -37,94 +36,26 @@ const pacingBody = z.strictObject({
 
 const ends = z.object({ min: z.number(), max: z.number() })
 
-const instanceAnswer = z.object({
-  /** What is set for it alone. */
-  own: pacingBody,
-  /** What counts: its own before its tenant's before everybody's. */
-  effective: z.object({
-    enabled: z.boolean(),
-    readingWordsPerMinute: ends,
-    maxReadingMs: z.number(),
-    thinkingMs: ends,
-    typingWordsPerMinute: ends,
-    maxTypingMs: z.number(),
-    visibleTypingMs: ends,
-    betweenMs: ends,
-  }),
+const effective = z.object({
+  enabled: z.boolean(),
+  readingWordsPerMinute: ends,
+  maxReadingMs: z.number(),
+  thinkingMs: ends,
+  typingWordsPerMinute: ends,
+  maxTypingMs: z.number(),
+  visibleTypingMs: ends,
+  betweenMs: ends,
 })
 
-/** How human sends look, for a tenant or for one instance; from the next message on, without a restart. */
-export async function pacingRoutes(http: HttpServer, { instances, queue }: HttpPorts): Promise<void> {
-  const { pacing } = queue
-
-  http.get(
-    '/instances/:id/pacing',
-    { schema: { params: instanceParams, response: { 200: instanceAnswer } } },
-    async (request) => answerOf(instanceOf(request, instances)),
-  )
-
-  http.put(
-    '/instances/:id/pacing',
-    { schema: { params: instanceParams, body: pacingBody, response: { 200: instanceAnswer } } },
-    async (request) => {
-      const { id, tenant } = instanceOf(request, instances)
-      await pacing.put({ tenant, instance: id, options: optionsOf(request.body) })
-      return answerOf({ id, tenant })
-    },
-  )
-
-  http.delete(
-    '/instances/:id/pacing',
-    { schema: { params: instanceParams, body: noBody, response: { 200: instanceAnswer } } },
-    async (request) => {
-      const { id, tenant } = instanceOf(request, instances)
-      await pacing.delete(tenant, id)
-      return answerOf({ id, tenant })
-    },
-  )
-
-  http.get(
-    '/tenants/:tenant/pacing',
-    { schema: { params: tenantParams, response: { 200: pacingBody } } },
-    async (request) => ownOf(tenantOf(request), null),
-  )
-
-  http.put(
-    '/tenants/:tenant/pacing',
-    { schema: { params: tenantParams, body: pacingBody, response: { 200: pacingBody } } },
-    async (request) => {
-      const tenant = tenantOf(request)
-      await pacing.put({ tenant, instance: null, options: optionsOf(request.body) })
-      return ownOf(tenant, null)
-    },
-  )
-
-  http.delete(
-    '/tenants/:tenant/pacing',
-    { schema: { params: tenantParams, body: noBody, response: { 200: pacingBody } } },
-    async (request) => {
-      const tenant = tenantOf(request)
-      await pacing.delete(tenant, null)
-      return ownOf(tenant, null)
-    },
-  )
-
-  function answerOf({
-    id,
-    tenant,
-  }: {
-    readonly id: InstanceId
-    readonly tenant: TenantId
-  }): z.input<typeof instanceAnswer> {
-    return { own: ownOf(tenant, id), effective: pacing.of(tenant, id) }
-  }
-
-  function ownOf(tenant: TenantId, instance: InstanceId | null): z.input<typeof pacingBody> {
-    return { ...pacing.own(tenant, instance) }
-  }
-}
-
-/** Without the fields that were left out. */
-function optionsOf(body: z.output<typeof pacingBody>): Partial<PacingOptions> {
-  return Object.fromEntries(Object.entries(body).filter(([, value]) => value !== undefined))
+/** How human sends look, for a tenant or for one instance. */
+export async function pacingRoutes(http: HttpServer, ports: HttpPorts): Promise<void> {
+  settingRoutes(http, ports, {
+    name: 'pacing',
+    settings: ports.queue.pacing,
+    bodyOfTenant: pacingBody,
+    bodyOfInstance: pacingBody,
+    effective,
+    toOptions: (body) => body as Partial<PacingOptions>,
+    toBody: (options) => ({ ...options }),
+  })
 }

@@ -1,0 +1,108 @@
+import type { InstanceId, TenantId } from '@eclusa/kernel'
+import type { Settings } from '@eclusa/queue'
+import type { FastifyRequest } from 'fastify'
+import { z } from 'zod'
+import { instanceOf, instanceParams, noBody, tenantOf, tenantParams } from './inputs.ts'
+import type { HttpPorts, HttpServer } from './server.ts'
+
+type Fields = Record<string, unknown>
+
+/** Settings that a tenant and each of its instances can have of their own. */
+export interface SettingRoutes<Options extends { readonly enabled: boolean }> {
+  /** The last part of the address. */
+  readonly name: 'pacing' | 'limits'
+  readonly settings: Settings<Options>
+  /** What is left out is as for everybody (for an instance: as for its tenant). */
+  readonly bodyOfTenant: z.ZodType<Fields, Fields>
+  readonly bodyOfInstance: z.ZodType<Fields, Fields>
+  readonly effective: z.ZodType<Fields, Fields>
+  /** Of a body that was checked. */
+  readonly toOptions: (body: Fields) => Partial<Options>
+  readonly toBody: (options: Partial<Options>) => Fields
+  /** Throws when whoever asks may look but not change. */
+  readonly assertMayChange?: (request: FastifyRequest) => void
+}
+
+/** Shows, replaces and takes away what a tenant or an instance has of its own; from the next message on, without a restart. */
+export function settingRoutes<Options extends { readonly enabled: boolean }>(
+  http: HttpServer,
+  { instances }: HttpPorts,
+  routes: SettingRoutes<Options>,
+): void {
+  const { name, settings, bodyOfTenant, bodyOfInstance, effective, toOptions, toBody } = routes
+  const assertMayChange = routes.assertMayChange ?? (() => undefined)
+  const ofInstance = `/instances/:id/${name}`
+  const ofTenant = `/tenants/:tenant/${name}`
+  const answer = {
+    200: z.object({
+      /** What is set for it alone. */
+      own: bodyOfInstance,
+      /** What counts: its own before its tenant's before everybody's. */
+      effective,
+    }),
+  }
+
+  http.get(ofInstance, { schema: { params: instanceParams, response: answer } }, async (request) =>
+    answerOf(instanceOf(request, instances)),
+  )
+
+  http.put(
+    ofInstance,
+    { schema: { params: instanceParams, body: bodyOfInstance, response: answer } },
+    async (request) => {
+      const { id, tenant } = instanceOf(request, instances)
+      assertMayChange(request)
+      await settings.put({ tenant, instance: id, options: given(toOptions(request.body)) })
+      return answerOf({ id, tenant })
+    },
+  )
+
+  http.delete(
+    ofInstance,
+    { schema: { params: instanceParams, body: noBody, response: answer } },
+    async (request) => {
+      const { id, tenant } = instanceOf(request, instances)
+      assertMayChange(request)
+      await settings.delete(tenant, id)
+      return answerOf({ id, tenant })
+    },
+  )
+
+  http.get(ofTenant, { schema: { params: tenantParams, response: { 200: bodyOfTenant } } }, async (request) =>
+    toBody(settings.own(tenantOf(request), null)),
+  )
+
+  http.put(
+    ofTenant,
+    { schema: { params: tenantParams, body: bodyOfTenant, response: { 200: bodyOfTenant } } },
+    async (request) => {
+      const tenant = tenantOf(request)
+      assertMayChange(request)
+      await settings.put({ tenant, instance: null, options: given(toOptions(request.body)) })
+      return toBody(settings.own(tenant, null))
+    },
+  )
+
+  http.delete(
+    ofTenant,
+    { schema: { params: tenantParams, body: noBody, response: { 200: bodyOfTenant } } },
+    async (request) => {
+      const tenant = tenantOf(request)
+      assertMayChange(request)
+      await settings.delete(tenant, null)
+      return toBody(settings.own(tenant, null))
+    },
+  )
+
+  function answerOf({ id, tenant }: { readonly id: InstanceId; readonly tenant: TenantId }): {
+    own: Fields
+    effective: Fields
+  } {
+    return { own: toBody(settings.own(tenant, id)), effective: toBody(settings.of(tenant, id)) }
+  }
+}
+
+/** Without the fields that were left out. */
+function given<Options extends object>(options: Options): Options {
+  return Object.fromEntries(Object.entries(options).filter(([, value]) => value !== undefined)) as Options
+}
