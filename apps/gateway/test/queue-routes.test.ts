@@ -228,6 +228,19 @@ test('a proactive message needs a consent in the ledger; the ledger is listed, a
   const recorded = await gateway.call('POST', '/v1/tenants/acme/ledger', { entries })
   assert.deepEqual([recorded.status, recorded.body], [201, { recorded: 1 }])
   assert.equal((await gateway.call('POST', `/v1/instances/${id}/messages`, proactive)).status, 202)
+  // One that passes others needs a reason, which goes on record.
+  const urgent = { ...proactive, priority: 'urgent' }
+  const path = `/v1/instances/${id}/messages`
+  const withoutReason = await gateway.call('POST', path, urgent)
+  assert.deepEqual(
+    [withoutReason.status, withoutReason.body['code'], withoutReason.body['field']],
+    [400, 'QUEUE_REASON_MISSING', 'reason'],
+  )
+  const batch = await gateway.call('POST', `${path}/batch`, { messages: [proactive, urgent] })
+  assert.deepEqual([batch.status, batch.body['field']], [400, 'messages.1.reason'])
+  assert.equal((await gateway.call('POST', path, { ...urgent, reason: '  ' })).body['field'], 'reason')
+  const reason = 'The clinic is closed today'
+  assert.equal((await gateway.call('POST', path, { ...urgent, reason })).status, 202)
   await gateway.call('POST', '/v1/tenants/acme/ledger', { entries: [{ contact: to, kind: 'opt_out' }] })
   const { body } = await gateway.call('GET', '/v1/tenants/acme/ledger')
   assert.deepEqual(

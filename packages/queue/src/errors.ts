@@ -9,6 +9,7 @@ type QueueErrorName =
   | 'BAD_PACING'
   | 'BAD_CARE'
   | 'BAD_TIME'
+  | 'REASON_MISSING'
   | 'IDEMPOTENCY_IN_FLIGHT'
   | 'NOT_FAILED'
   | 'NOT_WAITING'
@@ -47,6 +48,12 @@ export const queueErrors: Readonly<Record<QueueErrorName, ErrorKind>> = defineEr
     message: 'A request with this Idempotency-Key is being answered just now; ask again for its answer',
   },
   BAD_TIME: { status: 400, retry: 'never', delivered: 'no', message: 'The time is not one to send at' },
+  REASON_MISSING: {
+    status: 400,
+    retry: 'never',
+    delivered: 'no',
+    message: 'A proactive message that is urgent needs a reason, which goes on record',
+  },
   NOT_FAILED: {
     status: 409,
     retry: 'never',

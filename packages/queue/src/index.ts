@@ -37,6 +37,7 @@ export { openQueue, type Queue, queueMigrations, type QueueOptions } from './ope
 export {
   type Accepted,
   MAX_BATCH,
+  MAX_REASON_LENGTH,
   MAX_TEXT_LENGTH,
   type NewBatch,
   type NewOutbound,

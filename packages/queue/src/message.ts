@@ -105,6 +105,8 @@ export interface OutboundEvent {
   readonly state: OutboundState
   /** Epoch milliseconds of what the event tells. */
   readonly at: number
+  /** Only with `outbound.accepted`: why it was asked for; always there when it is urgent and proactive. */
+  readonly reason?: string
   /** Only with `outbound.failed`. */
   readonly failure?: OutboundFailure
 }

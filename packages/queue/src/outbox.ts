@@ -42,6 +42,8 @@ export interface NewOutbound {
   readonly maxRetries?: number
   /** Default: whether the contact wrote in the last 24 hours decides. */
   readonly purpose?: Purpose
+  /** Why; 1 to 200 characters, on record in the event log. Needed when it is urgent and proactive. */
+  readonly reason?: string
   /** Not sent before; epoch milliseconds, at most a year ahead. Then it takes its place by acceptance. */
   readonly sendAt?: number
   /** Not sent after; epoch milliseconds. Default: 24 h after acceptance, or after `sendAt`. */
@@ -86,6 +88,7 @@ const PRIORITIES: Readonly<Record<Priority, number>> = { urgent: 0, normal: 1, b
 /** WhatsApp's own limit of a text, in UTF-16 units. */
 export const MAX_TEXT_LENGTH = 65_536
 const MAX_RETRIES = 20
+export const MAX_REASON_LENGTH = 200
 /** Messages of one batch. */
 export const MAX_BATCH = 100
 const MAX_SEND_AHEAD_MS = 366 * DAY
@@ -149,7 +152,7 @@ export class Outbox {
   /**
    * Puts a message in its chat's line; it is on disk when this resolves. Concurrent calls share a commit, and their
    * order is the order of the calls.
-   * @throws QUEUE_BAD_CONTENT, QUEUE_BAD_TIME, QUEUE_IDEMPOTENCY_MISMATCH, QUEUE_IDEMPOTENCY_IN_FLIGHT, STORAGE_FULL
+   * @throws QUEUE_BAD_CONTENT, QUEUE_BAD_TIME, QUEUE_REASON_MISSING, QUEUE_IDEMPOTENCY_MISMATCH, QUEUE_IDEMPOTENCY_IN_FLIGHT, STORAGE_FULL
    */
   async enqueue(message: NewOutbound): Promise<Accepted> {
     const { idempotency, ...one } = message
@@ -172,6 +175,7 @@ export class Outbox {
     for (const message of messages) {
       checkContent(message.content)
       checkTimes(message, now)
+      checkReason(message)
     }
     if (idempotency === undefined) return this.#accept(messages, null)
     const key = `${messages[0]?.instance} ${idempotency.key}`
@@ -227,7 +231,7 @@ export class Outbox {
   }
 
   #rowOf(message: NewBatch['messages'][number]): NewRow {
-    const { tenant, instance, chat, content, purpose = null } = message
+    const { tenant, instance, chat, content, purpose = null, reason } = message
     const now = this.#clock.now()
     const seq = ++this.#lastSeq
     const identity: OutboundIdentity = {
@@ -250,7 +254,10 @@ export class Outbox {
       notBefore,
       expiresAt: message.expiresAt ?? lastsUntil,
       alongside: message.alongside?.(identity) ?? [],
-      event: { name: 'outbound.accepted', event: { ...refOf(identity), state: 'PENDING', at: now } },
+      event: {
+        name: 'outbound.accepted',
+        event: { ...refOf(identity), state: 'PENDING', at: now, ...(reason === undefined ? {} : { reason }) },
+      },
     }
   }
 
@@ -409,6 +416,17 @@ function checkContent(content: OutboundContent): void {
       details: { field: 'text' },
     })
   }
+}
+
+/** Whoever passes others to write to somebody unasked says why. */
+function checkReason({
+  priority,
+  purpose,
+  reason,
+}: Pick<NewOutbound, 'priority' | 'purpose' | 'reason'>): void {
+  const isNeeded = priority === 'urgent' && purpose === 'proactive'
+  if (reason === undefined ? isNeeded : reason.length === 0 || reason.length > MAX_REASON_LENGTH)
+    throw new EclusaError(queueErrors.REASON_MISSING, { details: { field: 'reason' } })
 }
 
 function checkTimes({ sendAt, expiresAt }: Pick<NewOutbound, 'sendAt' | 'expiresAt'>, now: number): void {

@@ -118,3 +118,22 @@ test('a message is not sent after the end of its own time: at dispatch, and at t
     assert.equal(await codeOf(h.enqueue('x', wrong)), 'QUEUE_BAD_TIME')
   }
 })
+
+test('an urgent proactive message needs a reason, and the log keeps it', async (t) => {
+  const h = await startQueue(t, { online: false })
+  const urgent = { priority: 'urgent', purpose: 'proactive' } as const
+  for (const reason of [undefined, '', 'x'.repeat(201)]) {
+    const more = reason === undefined ? urgent : { ...urgent, reason }
+    assert.equal(await codeOf(h.enqueue('x', more)), 'QUEUE_REASON_MISSING')
+  }
+  await h.enqueue('a reply', { priority: 'urgent' })
+  await h.enqueue('x', { ...urgent, reason: 'closed today' })
+  const logged = await h.eventLog.read({ after: 0, limit: 100 })
+  assert.deepEqual(
+    logged.map(({ type, payload }) => [type, (payload as { reason?: string }).reason]),
+    [
+      ['outbound.accepted', undefined],
+      ['outbound.accepted', 'closed today'],
+    ],
+  )
+})

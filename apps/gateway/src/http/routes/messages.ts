@@ -1,6 +1,14 @@
 import { createHash } from 'node:crypto'
 import { type ChatId, EclusaError, type MessageId, parseMessageId } from '@eclusa/kernel'
-import { type Accepted, careErrors, MAX_BATCH, type NewOutbound, type OutboundStatus } from '@eclusa/queue'
+import {
+  type Accepted,
+  careErrors,
+  MAX_BATCH,
+  MAX_REASON_LENGTH,
+  type NewOutbound,
+  type OutboundStatus,
+  queueErrors,
+} from '@eclusa/queue'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { messageErrors } from '../../errors.ts'
@@ -30,6 +38,13 @@ const sendBody = z.strictObject({
   priority: z.enum(['urgent', 'normal', 'bulk'], 'must be "urgent", "normal" or "bulk"').optional(),
   /** `proactive` needs the contact's consent on record, and waits at night. */
   purpose: z.enum(['reply', 'proactive'], 'must be "reply" or "proactive"').optional(),
+  /** Why, for the record; an urgent proactive message needs one. */
+  reason: z
+    .string('must be a text')
+    .trim()
+    .min(1, 'must not be empty')
+    .max(MAX_REASON_LENGTH, `must have at most ${MAX_REASON_LENGTH} characters`)
+    .optional(),
   /** Not before; then it takes its place in its chat. */
   sendAt: instantInput.optional(),
   /** Not after. */
@@ -235,8 +250,10 @@ export async function messageRoutes(http: HttpServer, ports: HttpPorts): Promise
   ): Promise<NewOutbound> {
     const chat = await ports.canonicalChat(instance.id, addressed)
     const { tenant, id } = instance
-    const { text, priority, purpose, sendAt, expiresAt, maxRetries } = input
+    const { text, priority, purpose, reason, sendAt, expiresAt, maxRetries } = input
     if (purpose === 'proactive') {
+      if (priority === 'urgent' && reason === undefined)
+        throw new EclusaError(queueErrors.REASON_MISSING, { details: { field: `${path}reason` } })
       // Known now: better said now than when its turn comes. An opt-out is judged then, because people may write again.
       const { consent, optedOutAt } = await ports.standing({ tenant, instance: id, chat })
       if (!consent && optedOutAt === null) {
@@ -250,6 +267,7 @@ export async function messageRoutes(http: HttpServer, ports: HttpPorts): Promise
       content: { kind: 'text', text },
       ...(priority === undefined ? {} : { priority }),
       ...(purpose === undefined ? {} : { purpose }),
+      ...(reason === undefined ? {} : { reason }),
       ...(sendAt === undefined ? {} : { sendAt }),
       ...(expiresAt === undefined ? {} : { expiresAt }),
       ...(maxRetries === undefined ? {} : { maxRetries }),
@@ -294,9 +312,11 @@ function forgotten(cause?: unknown): EclusaError {
 }
 
 /** What makes a message that one and no other; as it was addressed, because what is known of a person may grow. */
-function partsOf(chat: ChatId, { text, ...more }: SendInput): readonly unknown[] {
+function partsOf(chat: ChatId, { text, reason, ...more }: SendInput): readonly unknown[] {
   const { priority = null, purpose = null, sendAt = null, expiresAt = null, maxRetries = null } = more
-  return [chat, text, priority, purpose, sendAt, expiresAt, maxRetries]
+  const parts = [chat, text, priority, purpose, sendAt, expiresAt, maxRetries]
+  // Keys of the day before know no reason.
+  return reason === undefined ? parts : [...parts, reason]
 }
 
 /** Told apart by their JSON: no two different bodies run together. */
