@@ -82,6 +82,11 @@ test('a contact writes, waits, is answered, transferred, closed, and all of it s
   const closed = await gateway.call('POST', `${path}/close`, { by: caio, reason: 'sold' })
   assert.deepEqual([closed.body['state'], closed.body['closeReason']], ['closed', 'sold'])
   assert.equal((await gateway.call('POST', `${path}/messages`, answer)).body['code'], 'CONVERSATION_CLOSED')
+  const again = await gateway.call('POST', `${path}/messages`, answer, key)
+  assert.deepEqual([again.status, again.text], [202, sent.text], 'a retry gets the first answer, even now')
+  assert.equal(again.headers.get('idempotency-replayed'), 'true')
+  const other = await gateway.call('POST', `${path}/messages`, { ...answer, text: 'No' }, key)
+  assert.deepEqual([other.status, other.body['code']], [422, 'QUEUE_IDEMPOTENCY_MISMATCH'])
 
   const history = itemsOf(await gateway.call('GET', `${path}/history`))
   assert.deepEqual(

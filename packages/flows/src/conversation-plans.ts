@@ -357,13 +357,7 @@ export class ConversationPlans {
     how: { readonly messageSeq: number; readonly text: string; readonly by: Actor },
   ): Statement {
     const { messageSeq, text, by } = how
-    return this.#store.addEntry(conversation, {
-      kind: 'outbound',
-      at: this.#clock.now(),
-      actor: by,
-      messageSeq,
-      text,
-    })
+    return this.#store.addOutbound(conversation, { at: this.#clock.now(), actor: by, messageSeq, text })
   }
 
   /** It became part of an older one, which has its history now. */

@@ -90,6 +90,16 @@ const HEARD = `update "Conversation" set chat = ?, last_inbound_at = case when l
 const ADD_ENTRY = `insert into "ConversationEntry" (tenant, instance, conversation, kind, at, journal_id, message_seq,
   sector, operator, actor, waited_ms, key, sealed) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`
 
+/**
+ * Of a conversation that was erased meanwhile nothing may come back; one that became part of another has its history
+ * there.
+ */
+const ADD_OUTBOUND = `insert into "ConversationEntry" (tenant, instance, conversation, kind, at, message_seq, actor, sealed)
+  select known.tenant, known.instance, coalesce((select kept.id from "Conversation" as kept
+      where known.close_reason = 'merged' and kept.instance = known.instance and kept.contact = known.contact
+        and kept.state <> 'closed'), known.id), 'outbound', ?, ?, ?, ?
+  from "Conversation" as known where known.id = ?`
+
 /** Conversations looked at for one page of a list: what is filtered out counts, so that no page reads the whole table. */
 const LOOK_AT = 2000
 const MAX_HISTORY = 500
@@ -135,11 +145,16 @@ export class ConversationStore {
     return row
   }
 
-  async notClosedIn(instance: InstanceId, chat: ChatId): Promise<ConversationRow | undefined> {
+  /** Of a chat that is known by one or two names. */
+  async notClosedIn(
+    instance: InstanceId,
+    chat: ChatId,
+    alias: ChatId = chat,
+  ): Promise<ConversationRow | undefined> {
     const [row] = await this.#read(
-      `select ${COLUMNS} from "Conversation" where instance = ? and chat = ? and state <> 'closed'
+      `select ${COLUMNS} from "Conversation" where instance = ? and chat in (?, ?) and state <> 'closed'
        order by seq limit 1`,
-      [instance, chat],
+      [instance, chat, alias],
     )
     return row
   }
@@ -343,6 +358,16 @@ export class ConversationStore {
         sealed,
       ],
     }
+  }
+
+  /** A message to the contact; together with the message's own row. */
+  addOutbound(
+    { id, tenant, instance }: Pick<Conversation, 'id' | 'tenant' | 'instance'>,
+    entry: Required<Pick<NewEntry, 'at' | 'actor' | 'messageSeq'>> & { readonly text: string },
+  ): Statement {
+    const { at, actor, messageSeq, text } = entry
+    const sealed = this.#sealer.seal(Buffer.from(text), contextOf({ tenant, instance, kind: 'outbound', at }))
+    return { sql: ADD_OUTBOUND, params: [at, messageSeq, actor, sealed, id] }
   }
 
   async hasKey(conversation: ConversationId, key: string): Promise<boolean> {

@@ -266,9 +266,9 @@ export class Conversations {
     return this.#store.notClosedOf(instance, contact)
   }
 
-  /** As `notClosedOf`, by the chat in which the contact last wrote. */
-  notClosedIn(instance: InstanceId, chat: ChatId): Promise<Conversation | undefined> {
-    return this.#store.notClosedIn(instance, chat)
+  /** As `notClosedOf`, by the chat in which the contact last wrote, under either of its names. */
+  notClosedIn(instance: InstanceId, chat: ChatId, alias: ChatId = chat): Promise<Conversation | undefined> {
+    return this.#store.notClosedIn(instance, chat, alias)
   }
 
   /** Newest first; go on with `next` as `before`, null at the end. A page may be short and not the last. */

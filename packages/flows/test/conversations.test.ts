@@ -284,6 +284,23 @@ test('gives a person out as a whole, and forgets them as a whole', async (t) => 
   }
 })
 
+test('files an answer that was under way with whom the conversation is now, and nowhere once they are forgotten', async (t) => {
+  const bench = await openBench(t)
+  const { conversations, database } = bench
+  const older = await bench.write(1)
+  const younger = await bench.write(2)
+  const answer = (messageSeq: number) =>
+    conversations.plan.outboundEntry(younger, { messageSeq, text: `answer ${messageSeq}`, by: 'api' })
+  const [late, later] = [answer(1), answer(2)]
+  await conversations.traces.merged(acme, contactOf(2), contactOf(1))
+  await database.write([late])
+  const history = await conversations.history(older, { after: 0, limit: 100 })
+  assert.deepEqual([history.at(-1)?.kind, history.at(-1)?.text], ['outbound', 'answer 1'])
+  await conversations.traces.forgetContact(acme, contactOf(1))
+  await database.write([later])
+  assert.deepEqual(await database.read('select * from "ConversationEntry"', []), [])
+})
+
 test('finds a place for who names no sector, also where there is none', async (t) => {
   const bench = await openBench(t)
   const { conversations } = bench

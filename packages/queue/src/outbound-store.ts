@@ -303,22 +303,26 @@ export class OutboundStore {
         return null
       } catch (error) {
         if (!isConflict(error)) throw error
-        const [known] = await this.#database.read(
-          'select seq, body_hash, wa_message_id, message_count from "IdempotencyKey" where instance = ? and key = ?',
-          [instance, idempotency.key],
-        )
-        if (known === undefined) {
-          // Swept between the two: it is free again. A conflict of another kind stays one.
-          if (error.details['reason'] === 'must-change') continue
-          throw error
-        }
-        return {
-          seq: known['seq'] as number,
-          messageCount: known['message_count'] as number,
-          waMessageId: known['wa_message_id'] as WaMessageId,
-          bodyHash: known['body_hash'] as string,
-        }
+        const known = await this.replayOf(instance, idempotency.key)
+        if (known !== undefined) return known
+        // Swept between the two: it is free again. A conflict of another kind stays one.
+        if (error.details['reason'] !== 'must-change') throw error
       }
+    }
+  }
+
+  /** What a key was answered with, while it is kept. */
+  async replayOf(instance: InstanceId, key: string): Promise<Replay | undefined> {
+    const [known] = await this.#database.read(
+      'select seq, body_hash, wa_message_id, message_count from "IdempotencyKey" where instance = ? and key = ?',
+      [instance, key],
+    )
+    if (known === undefined) return undefined
+    return {
+      seq: known['seq'] as number,
+      messageCount: known['message_count'] as number,
+      waMessageId: known['wa_message_id'] as WaMessageId,
+      bodyHash: known['body_hash'] as string,
     }
   }
 

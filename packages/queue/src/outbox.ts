@@ -188,6 +188,19 @@ export class Outbox {
     }
   }
 
+  /**
+   * What `enqueue` answers to a key that it knows, for callers who would refuse a new message by now; undefined when the
+   * key is new.
+   * @throws QUEUE_IDEMPOTENCY_MISMATCH
+   */
+  async answerTo(
+    instance: InstanceId,
+    idempotency: { readonly key: string; readonly bodyHash: string },
+  ): Promise<Accepted | undefined> {
+    const replay = await this.#store.replayOf(instance, idempotency.key)
+    return replay === undefined ? undefined : this.#replayed(replay, instance, idempotency)[0]
+  }
+
   async #accept(
     messages: NewBatch['messages'],
     idempotency: { readonly key: string; readonly bodyHash: string } | null,
@@ -196,7 +209,7 @@ export class Outbox {
     // not used again; nothing counts on the next one being there.
     const rows = messages.map((message) => this.#rowOf(message))
     const { replay, isOurs } = await this.#write(rows, idempotency)
-    if (replay !== null) return this.#replayed(replay, messages, idempotency)
+    if (replay !== null) return this.#replayed(replay, messages[0]?.instance, idempotency)
     for (const { identity, content, priority, notBefore, event } of rows) {
       this.#emitter.emit(event.name, event.event)
       if (!isOurs) continue
@@ -263,11 +276,11 @@ export class Outbox {
 
   #replayed(
     replay: Replay,
-    messages: NewBatch['messages'],
+    instance: InstanceId | undefined,
     idempotency: { readonly bodyHash: string } | null,
   ): readonly Accepted[] {
     if (replay.bodyHash !== idempotency?.bodyHash) throw new EclusaError(queueErrors.IDEMPOTENCY_MISMATCH)
-    const waiting = messages[0] === undefined ? 0 : this.#counts.waiting(messages[0].instance)
+    const waiting = instance === undefined ? 0 : this.#counts.waiting(instance)
     return Array.from({ length: replay.messageCount }, (_, nth) => ({
       id: makeMessageId(replay.seq + nth),
       waMessageId: replay.waMessageId,

@@ -112,9 +112,9 @@ export async function contactRoutes(http: HttpServer, ports: HttpPorts): Promise
       },
     },
     async (request) => {
+      const tenant = tenantOf(request)
       const { contact, after, limit } = request.query
       const whose = contact === undefined ? {} : { contact: personOf(contact, 'contact') }
-      const tenant = tenantOf(request)
       return reads.run(async () => {
         const items = await ledger.list(tenant, { ...whose, after, limit })
         return {
@@ -137,8 +137,8 @@ export async function contactRoutes(http: HttpServer, ports: HttpPorts): Promise
       },
     },
     async (request) => {
-      const contact = personOf(request.params.contact, 'contact')
       const tenant = tenantOf(request)
+      const contact = personOf(request.params.contact, 'contact')
       const addresses = addressesOf(await directory.at(tenant, contact), contact)
       const { optedOutAt, consent } = await ledger.standing(tenant, addresses)
       return {

@@ -1,5 +1,11 @@
 import { createHash } from 'node:crypto'
-import { assertDone, conversationErrors, parseCloseReason } from '@eclusa/flows'
+import {
+  type Actor,
+  assertDone,
+  type Conversation,
+  conversationErrors,
+  parseCloseReason,
+} from '@eclusa/flows'
 import { EclusaError, parseContactId } from '@eclusa/kernel'
 import type { FastifyRequest } from 'fastify'
 import { z } from 'zod'
@@ -215,21 +221,23 @@ export async function conversationRoutes(http: HttpServer, ports: HttpPorts): Pr
     },
     async (request, reply) => {
       const found = await conversationOf(request, conversations)
-      if (found.state === 'closed') throw new EclusaError(conversationErrors.CLOSED)
       const { text, priority, expiresAt, by } = request.body
-      const key = request.headers['idempotency-key']
-      let actor: Awaited<ReturnType<typeof actorOf>>['by'] = 'api'
-      if (by !== undefined) {
-        const operator = await operatorOf(found.tenant, by, conversations, 'by')
-        if (found.operator !== operator.id && !operator.isAdmin) {
-          throw new EclusaError(conversationErrors.NOT_YOURS, { details: { field: 'by' } })
-        }
-        actor = operator.id
-      }
       const instance = instanceNamed(found.instance, request, instances)
       instances.assertUsable(instance)
-      const parts = [found.id, text, priority ?? null, expiresAt ?? null, actor]
+      const key = request.headers['idempotency-key']
+      const parts = [found.id, text, priority ?? null, expiresAt ?? null, by ?? 'api']
       const bodyHash = createHash('sha256').update(JSON.stringify(parts)).digest('hex')
+      let actor: Actor
+      try {
+        actor = await whoAnswers(found, by)
+      } catch (refusal) {
+        // It was closed, or went to somebody else, since it was answered: what was accepted then stays accepted.
+        const first =
+          key === undefined ? undefined : await queue.outbox.answerTo(found.instance, { key, bodyHash })
+        if (first === undefined) throw refusal
+        reply.header('idempotency-replayed', 'true')
+        return reply.code(202).send({ id: first.id, state: 'PENDING' })
+      }
       const accepted = await queue.outbox.enqueue({
         tenant: found.tenant,
         instance: found.instance,
@@ -332,6 +340,15 @@ export async function conversationRoutes(http: HttpServer, ports: HttpPorts): Pr
     { schema: { params, body: onlyBy, response: { 200: conversationShape } } },
     async (request) => change(request, (found, by) => conversations.reopen(found, by)),
   )
+
+  /** @throws CONVERSATION_CLOSED, CONVERSATION_OPERATOR_UNKNOWN, CONVERSATION_NOT_YOURS */
+  async function whoAnswers(found: Conversation, by: string | undefined): Promise<Actor> {
+    if (found.state === 'closed') throw new EclusaError(conversationErrors.CLOSED)
+    if (by === undefined) return 'api'
+    const { id, isAdmin } = await operatorOf(found.tenant, by, conversations, 'by')
+    if (found.operator === id || isAdmin) return id
+    throw new EclusaError(conversationErrors.NOT_YOURS, { details: { field: 'by' } })
+  }
 
   async function change(
     request: ById & { body: { readonly by?: string | undefined; readonly comment?: string | undefined } },

@@ -113,7 +113,7 @@ type SendInput = z.output<typeof sendBody>
 
 /** Sending texts, what became of them, and what can still be done about it. */
 export async function messageRoutes(http: HttpServer, ports: HttpPorts): Promise<void> {
-  const { instances, queue, reads } = ports
+  const { conversations, instances, queue, reads } = ports
   const { outbox, control } = queue
 
   /** 202 means: on disk. The same `Idempotency-Key` again gives the same answer and sends nothing. */
@@ -260,11 +260,20 @@ export async function messageRoutes(http: HttpServer, ports: HttpPorts): Promise
         throw new EclusaError(careErrors.CONSENT_MISSING, { details: { field: `${path}to` } })
       }
     }
+    // What is said to a contact belongs in the history of their conversation, whoever says it.
+    const conversation = await conversations.notClosedIn(id, chat, addressed)
     return {
       tenant,
       instance: id,
       chat,
       content: { kind: 'text', text },
+      ...(conversation === undefined
+        ? {}
+        : {
+            alongside: ({ seq }) => [
+              conversations.plan.outboundEntry(conversation, { messageSeq: seq, text, by: 'api' }),
+            ],
+          }),
       ...(priority === undefined ? {} : { priority }),
       ...(purpose === undefined ? {} : { purpose }),
       ...(reason === undefined ? {} : { reason }),

@@ -164,10 +164,11 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
     '/tenants/:tenant/contacts',
     { schema: { params: tenantParams, body: anyObject, response: { 200: shown, 201: shown } } },
     async (request, reply) => {
+      const tenant = tenantOf(request)
       const { address, ...rest } = request.body
       if (typeof address !== 'string') throw badField('address', 'must be a phone number or a WhatsApp id')
       const { contact, outcome } = await directory.put(
-        tenantOf(request),
+        tenant,
         personOf(address, 'address'),
         parseContactChange(rest),
       )
