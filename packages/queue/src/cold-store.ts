@@ -87,7 +87,7 @@ export class ColdStore {
   async freeHeld(whose: Whose): Promise<number> {
     const freed = await this.#free(
       `(instance, chat) in (select item.instance, item.chat from "MessageQueueItem" as item
-         where item.priority in (5, 6, 7) and item."heldBy" = 'NEW_CONTACT_BUDGET'
+         where item.priority between 5 and 7 and item."heldBy" = 'NEW_CONTACT_BUDGET'
          and ${'instance' in whose ? 'item.instance' : 'item.tenant'} = ?)`,
       ['instance' in whose ? whose.instance : whose.tenant],
     )

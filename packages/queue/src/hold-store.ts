@@ -32,7 +32,7 @@ export interface HandedOver extends Admitted {
 export type Whose = { readonly instance: InstanceId } | { readonly tenant: TenantId }
 
 /** As the partial index has it. */
-const IS_HELD = 'priority in (5, 6, 7)'
+const IS_HELD = 'priority between 5 and 7'
 /** Not only known to the process that accepted it. */
 const IS_KNOWN = `coalesce("heldBy", '') <> '${HANDED_OVER}'`
 
