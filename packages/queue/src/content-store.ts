@@ -45,6 +45,7 @@ export class ContentStore {
     if (bytes > this.#maxRecentBytes) return
     this.#recent.set(seq, content)
     this.#recentBytes += bytes
+    if (this.#recentBytes <= this.#maxRecentBytes) return
     for (const [oldest, old] of this.#recent) {
       if (this.#recentBytes <= this.#maxRecentBytes) return
       this.#recent.delete(oldest)

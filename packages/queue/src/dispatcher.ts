@@ -476,7 +476,8 @@ export class Dispatcher implements Lifecycle, OutboxListener {
   }
 
   #isBarred(instance: InstanceId, chat: ChatId): boolean {
-    return this.#pauses.isChatPaused(instance, chat) || this.#merging.has(keyOf({ instance, chat }))
+    const isMerging = this.#merging.size > 0 && this.#merging.has(keyOf({ instance, chat }))
+    return isMerging || this.#pauses.isChatPaused(instance, chat)
   }
 
   /** Unless a person paused it. */

@@ -9,6 +9,8 @@ import type { OutboundIdentity } from './message.ts'
 export class LiveMessage {
   /** Its chat may turn out to be another one's. */
   identity: OutboundIdentity
+  /** Made once: what is made anew must be hashed anew to be found. */
+  readonly waKey: string
   /** Its row says PROCESSING. */
   processing: boolean
   /** A send began and nobody knows how it ended: it may be at WhatsApp. */
@@ -33,6 +35,7 @@ export class LiveMessage {
     },
   ) {
     this.identity = identity
+    this.waKey = waKeyOf(identity.instance, identity.waMessageId)
     this.processing = row.processing
     this.unconfirmed = row.unconfirmed
     this.deliveredAt = row.deliveredAt
@@ -74,20 +77,18 @@ export class LiveMessages {
   }
 
   byWaMessage(instance: InstanceId, waMessageId: string): LiveMessage | undefined {
-    return this.#byWaMessage.get(`${instance}|${waMessageId}`)
+    return this.#byWaMessage.get(waKeyOf(instance, waMessageId))
   }
 
   add(live: LiveMessage): void {
     if (this.#bySeq.size >= MAX_LIVE) this.#forgetOne()
-    const { seq, instance, waMessageId } = live.identity
-    this.#bySeq.set(seq, live)
-    this.#byWaMessage.set(`${instance}|${waMessageId}`, live)
+    this.#bySeq.set(live.identity.seq, live)
+    this.#byWaMessage.set(live.waKey, live)
   }
 
   remove(live: LiveMessage): void {
-    const { seq, instance, waMessageId } = live.identity
-    this.#bySeq.delete(seq)
-    this.#byWaMessage.delete(`${instance}|${waMessageId}`)
+    this.#bySeq.delete(live.identity.seq)
+    this.#byWaMessage.delete(live.waKey)
   }
 
   /** The chat `from` is `to` from now on. */
@@ -105,4 +106,8 @@ export class LiveMessages {
       return
     }
   }
+}
+
+function waKeyOf(instance: InstanceId, waMessageId: string): string {
+  return `${instance}|${waMessageId}`
 }

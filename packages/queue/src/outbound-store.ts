@@ -150,15 +150,32 @@ export interface Head {
   readonly retryAt: number | null
 }
 
+// Hot texts are whole: one that is put together for each call must be hashed and compared each time it is looked up.
 export const IDENTITY = 'seq, tenant, instance, chat, "waMessageId", "createdAt"'
 /** 0 to 2 stand in the line of their chat, 5 to 7 are held outside of it, 9 is FAILED. */
 const IN_LINE = 'priority < 3'
 const HEAD =
   'select seq, priority, "retryAt" from "MessageQueueItem" ' +
   `where instance = ? and chat = ? and ${IN_LINE} order by priority, seq limit 1`
+/** The owner asks, so the status is not a condition: a row left PROCESSING by a write that failed is claimed again. */
+const CLAIM = `update "MessageQueueItem" set status = 'PROCESSING', "retryAt" = null, "updatedAt" = ?,
+  "sentAt" = coalesce(?, "sentAt"),
+  attempts = attempts + case when status = 'PROCESSING' then cast(? as integer) else cast(? as integer) end
+  where seq = (select seq from "MessageQueueItem"
+    where instance = ? and chat = ? and ${IN_LINE} order by priority, seq limit 1)
+  and ("retryAt" is null or "retryAt" <= ?)
+  returning seq, "waMessageId", "createdAt", priority, attempts, "maxRetries", "sentAt", purpose, "isConfirmation",
+    "expiresAt", "receiptDeliveredAt", "receiptReadAt"`
 const TOMBSTONE_COLUMNS =
   'seq, tenant, instance, chat, wa_message_id, state, accepted_at, sent_at, delivered_at, read_at, ' +
   'failure_code, failure_message, changed_at'
+const ROW_IN_STATUS = 'from "MessageQueueItem" where seq = ? and status = ?'
+const SENT_TOMBSTONE = `insert into "OutboundTombstone" (${TOMBSTONE_COLUMNS})
+  select seq, tenant, instance, chat, "waMessageId",
+    case when "receiptReadAt" is not null then 'READ'
+      when "receiptDeliveredAt" is not null then 'DELIVERED' else 'SENT' end,
+    ?, ?, coalesce("receiptDeliveredAt", "receiptReadAt"), "receiptReadAt", null, null, ? ${ROW_IN_STATUS}`
+const DELETE_IN_STATUS = `delete ${ROW_IN_STATUS}`
 /** FAILED rows stand behind everything alive. */
 const FAILED_PRIORITY = 9
 /** What is held has this much more than its priority in the line. */
@@ -352,10 +369,7 @@ export class OutboundStore {
     }
   }
 
-  /**
-   * Marks the head of the chat PROCESSING, if it is due. The owner asks, so the status is not a condition: a row left
-   * PROCESSING by a write that failed is claimed again.
-   */
+  /** Marks the head of the chat PROCESSING, if it is due. */
   async claim(whose: ChatOfTenant, how: ClaimMode): Promise<Claimed | undefined> {
     const [result] = await this.#database.write([this.#claim(whose, how)], chatOf(whose))
     return claimedOf(result?.rows[0], whose)
@@ -365,14 +379,7 @@ export class OutboundStore {
     const now = this.#clock.now()
     const count = sendNow ? 1 : 0
     return {
-      sql: `update "MessageQueueItem" set status = 'PROCESSING', "retryAt" = null, "updatedAt" = ?,
-              "sentAt" = coalesce(?, "sentAt"),
-              attempts = attempts + case when status = 'PROCESSING' then cast(? as integer) else cast(? as integer) end
-              where seq = (select seq from "MessageQueueItem"
-                where instance = ? and chat = ? and ${IN_LINE} order by priority, seq limit 1)
-              and ("retryAt" is null or "retryAt" <= ?)
-              returning seq, "waMessageId", "createdAt", priority, attempts, "maxRetries", "sentAt", purpose,
-                "isConfirmation", "expiresAt", "receiptDeliveredAt", "receiptReadAt"`,
+      sql: CLAIM,
       params: [toSqlTime(now), sendNow ? now : null, inDoubt ? 0 : count, count, instance, chat, now],
     }
   }
@@ -446,20 +453,15 @@ export class OutboundStore {
     last: Statement,
   ): Promise<readonly StatementResult[] | false> {
     const { seq } = identity
-    const row = 'from "MessageQueueItem" where seq = ? and status = ?'
     try {
       return await this.#database.write(
         [
           {
-            sql: `insert into "OutboundTombstone" (${TOMBSTONE_COLUMNS})
-                select seq, tenant, instance, chat, "waMessageId",
-                  case when "receiptReadAt" is not null then 'READ'
-                    when "receiptDeliveredAt" is not null then 'DELIVERED' else 'SENT' end,
-                  ?, ?, coalesce("receiptDeliveredAt", "receiptReadAt"), "receiptReadAt", null, null, ? ${row}`,
+            sql: SENT_TOMBSTONE,
             params: [identity.acceptedAt, sentAt, this.#clock.now(), seq, status],
             mustChange: 1,
           },
-          { sql: `delete ${row}`, params: [seq, status], mustChange: 1 },
+          { sql: DELETE_IN_STATUS, params: [seq, status], mustChange: 1 },
           ...events.map((event) => this.#log(event)),
           last,
         ],
@@ -870,13 +872,17 @@ export function isConflict(error: unknown): error is EclusaError {
 }
 
 export function identityOf(row: Row): OutboundIdentity {
+  return identityIn(row as Row & ChatOfTenant, row)
+}
+
+function identityIn(whose: ChatOfTenant, row: Row): OutboundIdentity {
   const seq = row['seq'] as number
   return {
     id: makeMessageId(seq),
     seq,
-    tenant: row['tenant'] as TenantId,
-    instance: row['instance'] as InstanceId,
-    chat: row['chat'] as ChatId,
+    tenant: whose.tenant,
+    instance: whose.instance,
+    chat: whose.chat,
     waMessageId: row['waMessageId'] as WaMessageId,
     acceptedAt: fromSqlTime(row['createdAt'] as string),
   }
@@ -895,10 +901,10 @@ function liveRowOf(row: Row): LiveRow {
   }
 }
 
-function claimedOf(row: Row | undefined, { tenant, instance, chat }: ChatOfTenant): Claimed | undefined {
+function claimedOf(row: Row | undefined, whose: ChatOfTenant): Claimed | undefined {
   if (row === undefined) return undefined
   return {
-    identity: identityOf({ ...row, tenant, instance, chat }),
+    identity: identityIn(whose, row),
     priority: row['priority'] as number,
     attempts: row['attempts'] as number,
     maxRetries: row['maxRetries'] as number,

@@ -33,7 +33,8 @@ export class Pauses {
   }
 
   isChatPaused(instance: InstanceId, chat: ChatId): boolean {
-    return this.#pauses.has(keyOf({ tenant: '' as TenantId, instance, chat }))
+    // Nearly always nothing is, and a key made anew must be hashed.
+    return this.#pauses.size > 0 && this.#pauses.has(keyOf({ tenant: '' as TenantId, instance, chat }))
   }
 
   /** On disk when it resolves. @throws QUEUE_TOO_MANY_PAUSES */
