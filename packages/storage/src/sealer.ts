@@ -37,7 +37,8 @@ export class AesSealer implements Sealer {
     cipher.setAAD(Buffer.from(context))
     const body = cipher.update(plain)
     cipher.final()
-    const sealed = new Uint8Array(1 + IV_BYTES + body.byteLength + TAG_BYTES)
+    // Of Node's pool when it is small: memory of its own is much of what a short text costs.
+    const sealed = Buffer.allocUnsafe(1 + IV_BYTES + body.byteLength + TAG_BYTES)
     sealed[0] = VERSION
     sealed.set(iv, 1)
     sealed.set(body, 1 + IV_BYTES)

@@ -208,7 +208,7 @@ class Connection {
       else {
         const found = statement.all(...params) as unknown as SqlValue[][]
         count = text.changesRows ? found.length : 0
-        if (found.length > 0) rows = [...rows, { text, at, values: found.flat() }]
+        if (found.length > 0) rows = [...rows, { text, at, values: valuesOf(found) }]
       }
       if (mustChange >= 0 && count !== mustChange) throw new MustChange(at, count, mustChange)
       changes.push(count)
@@ -220,7 +220,7 @@ class Connection {
     if (this.#broken !== null) return this.#broken
     try {
       const statement = text.statement ?? this.#prepare(text)
-      const values = (statement.all(...params) as unknown as SqlValue[][]).flat()
+      const values = valuesOf(statement.all(...params) as unknown as SqlValue[][])
       tellColumns(text, columns)
       return { at: 0, text: text.number, values }
     } catch (error) {
@@ -324,6 +324,13 @@ class Connection {
 }
 
 const NO_ROWS: Results['rows'] = Object.freeze([])
+
+/** Not `flat()`: its array counts as one with holes, and is copied to the other thread key by key. */
+function valuesOf(rows: readonly SqlValue[][]): SqlValue[] {
+  const values: SqlValue[] = []
+  for (const row of rows) values.push(...row)
+  return values
+}
 
 function tellColumns(text: KnownText, columns: WireColumns[]): void {
   if (text.isTold) return
