@@ -57,3 +57,22 @@ test('commits are synced to the disk in full, and the log of writes is bounded',
   assert.equal(await pragma('journal_size_limit'), 64 * 1024 * 1024)
   assert.equal(await pragma('mmap_size'), 0)
 })
+
+test('a read behind statements that are not committed yet waits for their commit', async (t) => {
+  const { database } = await openTestDatabase(t, migrations)
+  const burst = (from: number, count: number): Promise<unknown>[] =>
+    Array.from({ length: count }, (_, n) => database.write([insert(from + n)]))
+  const first = burst(1, 40)
+  await new Promise((resolve) => setImmediate(resolve))
+  // The first flush is under way. These 32 go over at once and stand behind it; what fails is undone at their end.
+  const failing = codeOf(database.write([insert(100), { ...insert(101), mustChange: 2 }]))
+  const second = burst(200, 31)
+  const seen = ids(database)
+  assert.equal(await failing, 'STORAGE_CONFLICT')
+  await Promise.all([...first, ...second])
+  const expected = [
+    ...Array.from({ length: 40 }, (_, n) => n + 1),
+    ...Array.from({ length: 31 }, (_, n) => n + 200),
+  ]
+  assert.deepEqual(await seen, expected)
+})
