@@ -5,20 +5,18 @@ import { type RemovalListener, type RemovalReason, tellLater, tellListeners } fr
 import { type PressureEvent, PressureGauge } from './pressure.ts'
 import { ENTRY_OVERHEAD_BYTES, estimateBytes, KEY_BYTES, withoutPinning } from './size.ts'
 import {
-  BY_USE,
   CHARGE,
+  DUE_TICK,
   freeOwner,
   freeSlot,
-  getAfter,
-  getBefore,
   getExpiresAt,
   getField,
   keyAt,
   LAST_USE,
+  NEWER,
   NONE,
+  OLDER,
   ownerAt,
-  setAfter,
-  setBefore,
   setExpiresAt,
   setField,
   takeOwner,
@@ -95,6 +93,8 @@ const OVERFLOW_SHARE = 0.1
  * than this shows an entry after its end, and only until it goes on.
  */
 const FAR_END_MS = 10_000
+/** The same for who knows the second after the end, and that of the last tick. */
+const FAR_END_SECONDS: number = FAR_END_MS / 1_000 + 1
 const MIN_OVERFLOW = 64
 
 let machineExpiry: Expiry | undefined
@@ -123,6 +123,8 @@ export class BoundedCache<Value> {
   readonly #maxEntryBytes: number
   readonly #residencyMs: number
   readonly #extendOnGet: boolean
+  /** No read changes an entry's life, and none needs the second of its use exactly. */
+  readonly #isPlain: boolean
   readonly #handle: Evictable
   readonly #gauge: PressureGauge | undefined
   // bounded by: maxEntries, and a tenth more while entries are resident
@@ -153,6 +155,7 @@ export class BoundedCache<Value> {
     this.#maxEntryBytes = Math.min(this.#maxBytes, MAX_CHARGE)
     this.#residencyMs = options.minResidencyMs ?? 0
     this.#extendOnGet = options.extendOnGet === true
+    this.#isPlain = !this.#extendOnGet && this.#residencyMs === 0
     this.#gauge = options.onPressure === undefined ? undefined : new PressureGauge()
     const worth = options.worth ?? 1
     this.#handle = {
@@ -170,6 +173,18 @@ export class BoundedCache<Value> {
       this.#misses++
       return undefined
     }
+    // Most reads: an end so far away that it need not be read, nor the clock.
+    const second = this.#expiry.latelySecond
+    if (this.#isPlain && second !== NONE && getField(slot, DUE_TICK) >>> 0 > second + FAR_END_SECONDS) {
+      this.#hits++
+      this.#use(slot, second)
+      return valueAt(slot) as Value
+    }
+    return this.#getTimed(slot)
+  }
+
+  /** Of an entry whose end is near, or must be set anew, or where the second of its use must be right. */
+  #getTimed(slot: number): Value | undefined {
     const expiresAt = getExpiresAt(slot)
     const now = this.#nowFor(expiresAt)
     if (expiresAt <= now) {
@@ -178,13 +193,17 @@ export class BoundedCache<Value> {
       return undefined
     }
     this.#hits++
-    const oldest = useSlot(slot, this.#newest, seconds(now))
-    if (oldest !== NONE) this.#oldest = oldest
-    this.#newest = slot
+    this.#use(slot, seconds(now))
     if (this.#extendOnGet && expiresAt !== Infinity) {
       this.#schedule(slot, now + this.#options.ttlMs)
     }
     return valueAt(slot) as Value
+  }
+
+  #use(slot: number, second: number): void {
+    const oldest = useSlot(slot, this.#newest, second)
+    if (oldest !== NONE) this.#oldest = oldest
+    this.#newest = slot
   }
 
   /** As `get`, without counting as a use. */
@@ -253,7 +272,7 @@ export class BoundedCache<Value> {
     let freed = 0
     let slot = this.#oldest
     while (slot !== NONE) {
-      const next = getAfter(slot, BY_USE)
+      const next = getField(slot, NEWER)
       if (getExpiresAt(slot) <= now) {
         this.#expirations++
         this.#remove(slot, 'expired')
@@ -269,7 +288,7 @@ export class BoundedCache<Value> {
   keys(): string[] {
     const now = this.#now()
     const keys: string[] = []
-    for (let slot = this.#oldest; slot !== NONE; slot = getAfter(slot, BY_USE)) {
+    for (let slot = this.#oldest; slot !== NONE; slot = getField(slot, NEWER)) {
       if (getExpiresAt(slot) > now) keys.push(keyAt(slot))
     }
     return keys
@@ -444,19 +463,19 @@ export class BoundedCache<Value> {
   }
 
   #unlink(slot: number): void {
-    const older = getBefore(slot, BY_USE)
-    const newer = getAfter(slot, BY_USE)
+    const older = getField(slot, OLDER)
+    const newer = getField(slot, NEWER)
     if (older === NONE) this.#oldest = newer
-    else setAfter(older, BY_USE, newer)
+    else setField(older, NEWER, newer)
     if (newer === NONE) this.#newest = older
-    else setBefore(newer, BY_USE, older)
+    else setField(newer, OLDER, older)
   }
 
   #linkNewest(slot: number): void {
-    setBefore(slot, BY_USE, this.#newest)
-    setAfter(slot, BY_USE, NONE)
+    setField(slot, OLDER, this.#newest)
+    setField(slot, NEWER, NONE)
     if (this.#newest === NONE) this.#oldest = slot
-    else setAfter(this.#newest, BY_USE, slot)
+    else setField(this.#newest, NEWER, slot)
     this.#newest = slot
   }
 

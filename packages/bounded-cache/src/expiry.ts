@@ -1,14 +1,4 @@
-import {
-  BY_END,
-  DUE_TICK,
-  getAfter,
-  getBefore,
-  getField,
-  NONE,
-  setAfter,
-  setBefore,
-  setField,
-} from './slab.ts'
+import { DUE_TICK, getAfter, getBefore, getField, NONE, setAfter, setBefore, setField } from './slab.ts'
 
 /** Calls `run` once after `delayMs`; the shape of a clock's timers. */
 export type SetTimer = (delayMs: number, run: () => void) => { cancel(): void }
@@ -38,6 +28,7 @@ export class Expiry {
   #timer: { cancel(): void } | null = null
   /** What the clock said at the last tick; NaN while nothing ticks. Old by a second, or by as long as the loop was held up. */
   #lately = NaN
+  #latelySecond = NONE
   /** The last second whose bucket was emptied. */
   #cursor: number
   #timed = 0
@@ -66,6 +57,14 @@ export class Expiry {
     return this.#lately
   }
 
+  /**
+   * The same in seconds, for who knows of an entry only its DUE_TICK; NONE when it is not known, or when the clock
+   * jumped back: then that tick tells nothing of its end.
+   */
+  get latelySecond(): number {
+    return this.#latelySecond
+  }
+
   add(slot: number, expiresAt: number): void {
     if (expiresAt === Infinity) {
       setField(slot, DUE_TICK, NONE)
@@ -75,9 +74,9 @@ export class Expiry {
     const tick = Math.min(Math.max(this.#second(expiresAt) + 1, this.#cursor + 1), MAX_TICK)
     const first = this.#swapFirst(tick, slot)
     setField(slot, DUE_TICK, tick)
-    setBefore(slot, BY_END, NONE)
-    setAfter(slot, BY_END, first)
-    if (first !== NONE) setBefore(first, BY_END, slot)
+    setBefore(slot, NONE)
+    setAfter(slot, first)
+    if (first !== NONE) setBefore(first, slot)
     this.#timed++
     if (this.#timer === null) this.#arm(TICK_MS)
   }
@@ -85,10 +84,10 @@ export class Expiry {
   remove(slot: number): void {
     const tick = getField(slot, DUE_TICK)
     if (tick === NONE) return
-    const previous = getBefore(slot, BY_END)
-    const next = getAfter(slot, BY_END)
-    if (next !== NONE) setBefore(next, BY_END, previous)
-    if (previous !== NONE) setAfter(previous, BY_END, next)
+    const previous = getBefore(slot)
+    const next = getAfter(slot)
+    if (next !== NONE) setBefore(next, previous)
+    if (previous !== NONE) setAfter(previous, next)
     else if (this.#near?.[tick & (NEAR - 1)] === slot) this.#near[tick & (NEAR - 1)] = next
     else if (next !== NONE) this.#far.set(tick, next)
     else this.#far.delete(tick)
@@ -151,18 +150,29 @@ export class Expiry {
   dispose(): void {
     this.#timer?.cancel()
     this.#timer = null
-    this.#lately = NaN
+    this.#forgetTime()
   }
 
   #arm(delayMs: number): void {
     if (this.#setTimer === null) return
-    if (delayMs > 0) this.#lately = this.#now()
+    if (delayMs > 0) this.#noteTime()
     this.#timer = this.#setTimer(delayMs, () => {
       this.#timer = null
-      this.#lately = NaN
+      this.#forgetTime()
       const more = this.run(SLICE_MS)
       if (this.#timed > 0 && this.#timer === null) this.#arm(more ? 0 : TICK_MS)
     })
+  }
+
+  #noteTime(): void {
+    this.#lately = this.#now()
+    const second = this.#second(this.#lately)
+    this.#latelySecond = second < this.#cursor ? NONE : second
+  }
+
+  #forgetTime(): void {
+    this.#lately = NaN
+    this.#latelySecond = NONE
   }
 
   #second(at: number): number {

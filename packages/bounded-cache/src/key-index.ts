@@ -64,8 +64,11 @@ export class KeyIndex {
   }
 
   #bucketOf(hash: number): number {
-    const bucket = hash & (this.#mask * 2 + 1)
-    return bucket < this.#buckets ? bucket : bucket & this.#mask
+    // Without a branch, which every other hash would mispredict: `beyond` is -1 for a bucket that does not exist yet.
+    const mask = this.#mask
+    const bucket = hash & (mask * 2 + 1)
+    const beyond = (this.#buckets - 1 - bucket) >> 31
+    return bucket & ~(beyond & (mask + 1))
   }
 
   #push(bucket: number, slot: number): void {

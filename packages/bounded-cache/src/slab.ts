@@ -1,12 +1,13 @@
 /*
- * The records of all caches of the process, in chunks: twelve integers, one key and one value per entry. There is no
- * object per entry, so a full garbage collection of a million entries costs as much as one of a bare Map, and an empty
- * cache owns nothing here. A chunk whose last entry left gives its memory back.
+ * The records of all caches of the process, in chunks: eight integers, four for the end of its life, one key and one
+ * value per entry. There is no object per entry, so a full garbage collection of a million entries costs as much as one
+ * of a bare Map, and an empty cache owns nothing here. A chunk whose last entry left gives its memory back.
  *
  * A slot is a position: chunk number × CHUNK + line. Links are slots, NONE ends a list. Entries are met at random, and
- * what counts is how many lines of the processor's cache each takes: what is read of one entry stands together in 32
- * bytes, its key and value in 16; but the links of a list, of which a read changes those of three entries, stand apart
- * with those of others, 8 bytes each.
+ * what counts is how many lines of the processor's cache must be there before the next can be asked for: all that a
+ * read needs of an entry stands together in 32 bytes, its place in the order of use with it; key and value in 16. What
+ * only the end of a life needs stands apart. (Links apart, 8 bytes an entry: reads at random 6 % slower, evictions 6 %
+ * faster; slices in turn with lru-cache, Node 24, 2026-11-28.)
  */
 
 const CHUNK_BITS = 11
@@ -16,39 +17,43 @@ const LINE_MASK: number = CHUNK - 1
 
 export const NONE = -1
 
-/** Fields of a record. The last two of its eight integers are one double, the end of the entry's life. */
+/** Fields of a record. */
 export const HASH = 0
 /** The next entry of the same bucket of its cache's index. */
 export const HASH_NEXT = 1
 /** Seconds since 1970. */
 export const LAST_USE = 2
-export const CHARGE = 3
 /** The second whose bucket holds the entry; NONE when it never expires. */
-export const DUE_TICK = 4
+export const DUE_TICK = 3
+/** The entries of the same cache that were used just before and just after it. */
+export const OLDER = 4
+export const NEWER = 5
+export const CHARGE = 6
 /** Which cache an entry belongs to, by its number, for what finds it from outside: the expiry. */
-const OWNER = 5
+const OWNER = 7
 /** Of a record that is free. */
 const FREE_NEXT: number = HASH_NEXT
 const WIDTH = 8
-const EXPIRES_AT = 3
-const DOUBLES: number = WIDTH / 2
 
-/** The lists an entry stands in: where the links of all entries of a chunk begin, two integers each. */
-export const BY_USE: number = CHUNK * WIDTH
-export const BY_END: number = BY_USE + CHUNK * 2
-const CHUNK_INTEGERS: number = BY_END + CHUNK * 2
+/** Behind the records of a chunk: the links of the list of its end, two integers each, then its end, a double each. */
+const BY_END: number = CHUNK * WIDTH
+const EXPIRES_AT: number = (BY_END + CHUNK * 2) / 2
+const CHUNK_INTEGERS: number = BY_END + CHUNK * 4
 
-interface Chunk {
-  readonly integers: Int32Array
-  readonly doubles: Float64Array
-  /** Key and value of each entry in turn. */
-  readonly pairs: unknown[]
-  free: number
-  used: number
-}
-
+/*
+ * What a chunk consists of stands in arrays of its own, not in an object per chunk: a read takes a chunk's integers six
+ * times, and each time one load less.
+ */
 // bounded by: entries of all caches / CHUNK, each cache having a cap
-const chunks: (Chunk | undefined)[] = []
+const integersOf: (Int32Array | undefined)[] = []
+// bounded by: as integersOf, whose bytes these are
+const doublesOf: (Float64Array | undefined)[] = []
+// bounded by: as integersOf; key and value of each entry in turn
+const pairsOf: (unknown[] | undefined)[] = []
+// bounded by: as integersOf; the first free line
+const freeOf: number[] = []
+// bounded by: as integersOf
+const usedOf: number[] = []
 /** No chunk below this one has room. */
 let lowestWithRoom = 0
 
@@ -73,59 +78,78 @@ export function ownerAt(slot: number): unknown {
   return owners[getField(slot, OWNER)]
 }
 
-function makeChunk(): Chunk {
+function makeChunk(index: number): void {
   const buffer = new ArrayBuffer(CHUNK_INTEGERS * 4)
   const integers = new Int32Array(buffer)
   for (let line = 0; line < CHUNK; line++) integers[line * WIDTH + FREE_NEXT] = line + 1
   integers[(CHUNK - 1) * WIDTH + FREE_NEXT] = NONE
-  return {
-    integers,
-    doubles: new Float64Array(buffer),
-    pairs: Array<unknown>(CHUNK * 2).fill(undefined),
-    free: 0,
-    used: 0,
-  }
+  integersOf[index] = integers
+  doublesOf[index] = new Float64Array(buffer)
+  pairsOf[index] = Array<unknown>(CHUNK * 2).fill(undefined)
+  freeOf[index] = 0
+  usedOf[index] = 0
+}
+
+function dropChunk(index: number): void {
+  integersOf[index] = undefined
+  doublesOf[index] = undefined
+  pairsOf[index] = undefined
 }
 
 /** A slot for an entry. What its record holds is left over from before: the caller sets every field. */
 export function takeSlot(key: string, value: unknown, owner: number): number {
   let index = lowestWithRoom
-  let chunk = chunks[index]
-  while (chunk !== undefined && chunk.free === NONE) chunk = chunks[++index]
-  if (chunk === undefined) {
-    chunk = makeChunk()
-    chunks[index] = chunk
-  }
+  while (integersOf[index] !== undefined && freeOf[index] === NONE) index++
+  if (integersOf[index] === undefined) makeChunk(index)
   lowestWithRoom = index
-  const line = chunk.free
-  chunk.free = chunk.integers[line * WIDTH + FREE_NEXT] as number
-  chunk.used++
-  chunk.pairs[line * 2] = key
-  chunk.pairs[line * 2 + 1] = value
-  chunk.integers[line * WIDTH + OWNER] = owner
+  const line = freeOf[index] as number
+  const integers = integersIn(index)
+  const pairs = pairsIn(index)
+  freeOf[index] = integers[line * WIDTH + FREE_NEXT] as number
+  ;(usedOf[index] as number)++
+  pairs[line * 2] = key
+  pairs[line * 2 + 1] = value
+  integers[line * WIDTH + OWNER] = owner
   return (index << CHUNK_BITS) | line
 }
 
 export function freeSlot(slot: number): void {
   const index = slot >> CHUNK_BITS
-  const chunk = chunkOf(slot)
   const line = slot & LINE_MASK
-  chunk.pairs[line * 2] = undefined
-  chunk.pairs[line * 2 + 1] = undefined
-  chunk.integers[line * WIDTH + FREE_NEXT] = chunk.free
-  chunk.free = line
-  chunk.used--
+  const pairs = pairsIn(index)
+  pairs[line * 2] = undefined
+  pairs[line * 2 + 1] = undefined
+  integersIn(index)[line * WIDTH + FREE_NEXT] = freeOf[index] as number
+  freeOf[index] = line
+  const used = (usedOf[index] as number) - 1
+  usedOf[index] = used
   // One empty chunk is kept, the lowest with room, so that a cache that breathes around a boundary does not allocate
   // each time.
   if (index < lowestWithRoom) {
-    if (chunks[lowestWithRoom]?.used === 0) chunks[lowestWithRoom] = undefined
+    if (usedOf[lowestWithRoom] === 0) dropChunk(lowestWithRoom)
     lowestWithRoom = index
   }
-  if (chunk.used === 0 && index !== lowestWithRoom) chunks[index] = undefined
+  if (used === 0 && index !== lowestWithRoom) dropChunk(index)
 }
 
-function chunkOf(slot: number): Chunk {
-  return chunks[slot >> CHUNK_BITS] as Chunk
+function integersIn(index: number): Int32Array {
+  return integersOf[index] as Int32Array
+}
+
+function pairsIn(index: number): unknown[] {
+  return pairsOf[index] as unknown[]
+}
+
+function integersFor(slot: number): Int32Array {
+  return integersOf[slot >> CHUNK_BITS] as Int32Array
+}
+
+function doublesFor(slot: number): Float64Array {
+  return doublesOf[slot >> CHUNK_BITS] as Float64Array
+}
+
+function pairsFor(slot: number): unknown[] {
+  return pairsOf[slot >> CHUNK_BITS] as unknown[]
 }
 
 /** Where a field of a slot stands in its chunk. */
@@ -134,45 +158,45 @@ function at(slot: number, field: number): number {
 }
 
 export function getField(slot: number, field: number): number {
-  return chunkOf(slot).integers[at(slot, field)] as number
+  return integersFor(slot)[at(slot, field)] as number
 }
 
 export function setField(slot: number, field: number, value: number): void {
-  chunkOf(slot).integers[at(slot, field)] = value
+  integersFor(slot)[at(slot, field)] = value
 }
 
-/** What stands before a slot in a list: nearer to its beginning. */
-export function getBefore(slot: number, list: number): number {
-  return chunkOf(slot).integers[list + (slot & LINE_MASK) * 2] as number
+/** What stands before a slot in the list of those that end in the same second. */
+export function getBefore(slot: number): number {
+  return integersFor(slot)[BY_END + (slot & LINE_MASK) * 2] as number
 }
 
-export function setBefore(slot: number, list: number, before: number): void {
-  chunkOf(slot).integers[list + (slot & LINE_MASK) * 2] = before
+export function setBefore(slot: number, before: number): void {
+  integersFor(slot)[BY_END + (slot & LINE_MASK) * 2] = before
 }
 
-export function getAfter(slot: number, list: number): number {
-  return chunkOf(slot).integers[list + (slot & LINE_MASK) * 2 + 1] as number
+export function getAfter(slot: number): number {
+  return integersFor(slot)[BY_END + (slot & LINE_MASK) * 2 + 1] as number
 }
 
-export function setAfter(slot: number, list: number, after: number): void {
-  chunkOf(slot).integers[list + (slot & LINE_MASK) * 2 + 1] = after
+export function setAfter(slot: number, after: number): void {
+  integersFor(slot)[BY_END + (slot & LINE_MASK) * 2 + 1] = after
 }
 
 /** Epoch milliseconds; Infinity for never. */
 export function getExpiresAt(slot: number): number {
-  return chunkOf(slot).doubles[(slot & LINE_MASK) * DOUBLES + EXPIRES_AT] as number
+  return doublesFor(slot)[EXPIRES_AT + (slot & LINE_MASK)] as number
 }
 
 export function setExpiresAt(slot: number, expiresAt: number): void {
-  chunkOf(slot).doubles[(slot & LINE_MASK) * DOUBLES + EXPIRES_AT] = expiresAt
+  doublesFor(slot)[EXPIRES_AT + (slot & LINE_MASK)] = expiresAt
 }
 
 export function keyAt(slot: number): string {
-  return chunkOf(slot).pairs[(slot & LINE_MASK) * 2] as string
+  return pairsFor(slot)[(slot & LINE_MASK) * 2] as string
 }
 
 export function valueAt(slot: number): unknown {
-  return chunkOf(slot).pairs[(slot & LINE_MASK) * 2 + 1]
+  return pairsFor(slot)[(slot & LINE_MASK) * 2 + 1]
 }
 
 /**
@@ -180,18 +204,18 @@ export function valueAt(slot: number): unknown {
  * it after `newest`. Returns the new oldest when `slot` was the oldest of several, else NONE.
  */
 export function useSlot(slot: number, newest: number, second: number): number {
-  const { integers } = chunkOf(slot)
-  integers[at(slot, LAST_USE)] = second
+  const integers = integersFor(slot)
+  const record = at(slot, 0)
+  integers[record + LAST_USE] = second
   if (slot === newest) return NONE
-  const links = BY_USE + (slot & LINE_MASK) * 2
-  const older = integers[links] as number
-  const newer = integers[links + 1] as number
-  integers[links] = newest
-  integers[links + 1] = NONE
-  setBefore(newer, BY_USE, older)
-  setAfter(newest, BY_USE, slot)
+  const older = integers[record + OLDER] as number
+  const newer = integers[record + NEWER] as number
+  integers[record + OLDER] = newest
+  integers[record + NEWER] = NONE
+  setField(newer, OLDER, older)
+  setField(newest, NEWER, slot)
   if (older === NONE) return newer
-  setAfter(older, BY_USE, newer)
+  setField(older, NEWER, newer)
   return NONE
 }
 
@@ -199,9 +223,9 @@ export function useSlot(slot: number, newest: number, second: number): number {
 export function findAmong(first: number, key: string, hash: number): number {
   let slot = first
   while (slot !== NONE) {
-    const { integers, pairs } = chunkOf(slot)
+    const integers = integersFor(slot)
     const record = at(slot, 0)
-    if (integers[record + HASH] === hash && pairs[(slot & LINE_MASK) * 2] === key) return slot
+    if (integers[record + HASH] === hash && pairsFor(slot)[(slot & LINE_MASK) * 2] === key) return slot
     slot = integers[record + HASH_NEXT] as number
   }
   return NONE
@@ -209,5 +233,8 @@ export function findAmong(first: number, key: string, hash: number): number {
 
 /** Bytes the slab holds now: what the tests of "really frees memory" look at. */
 export function slabBytes(): number {
-  return chunks.reduce((sum, chunk) => sum + (chunk === undefined ? 0 : CHUNK_INTEGERS * 4 + CHUNK * 16), 0)
+  return integersOf.reduce(
+    (sum, chunk) => sum + (chunk === undefined ? 0 : CHUNK_INTEGERS * 4 + CHUNK * 16),
+    0,
+  )
 }

@@ -66,3 +66,44 @@ test('an entry of the next hour costs no bucket of its own, and a later one is f
   budget.sweep()
   assert.equal(cache.size, 0)
 })
+
+test('a read that spares the clock answers as one that asks it, also after the clock jumped back', () => {
+  const life = fc.oneof(fc.integer({ min: 1, max: 5_000 }), fc.integer({ min: 9_000, max: 60_000 }))
+  const leap = fc.oneof(fc.integer({ min: 0, max: 1_000 }), fc.constant(-3_600_000), fc.constant(-15_000))
+  const step = fc.record({ key: fc.nat(8), life: fc.option(life), leap })
+  fc.assert(
+    fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+      let now = 1_700_000_000_000
+      let tick: (() => void) | null = null
+      const budget = new CacheBudget({
+        maxBytes: 1_000_000,
+        now: () => now,
+        setTimer: (_delayMs, run) => {
+          tick = run
+          return { cancel: () => (tick = null) }
+        },
+      })
+      const cache = budget.owner('a').cache<number>({ name: 'a', maxEntries: 100, ttlMs: 1_000 })
+      const ends = new Map<string, number>()
+      // The end of a second: what the clock was for who does not ask it.
+      const fire = (): void => {
+        const run = tick
+        tick = null
+        run?.()
+      }
+      for (const { key, life, leap } of steps) {
+        if (life !== null) {
+          cache.set(`${key}`, 1, { ttlMs: life })
+          ends.set(`${key}`, now + life)
+        }
+        now += leap
+        fire()
+        for (const [name, endsAt] of ends) {
+          if (endsAt <= now) ends.delete(name)
+          assert.equal(cache.get(name) === 1, endsAt > now, `${name}, ${endsAt - now} ms before its end`)
+        }
+      }
+    }),
+    { numRuns: 1_000 },
+  )
+})
