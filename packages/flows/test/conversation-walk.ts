@@ -182,6 +182,8 @@ async function walk(bench: Bench, commands: readonly Command[]): Promise<void> {
       const at = line.indexOf(row.id)
       if (at < 0 || row.operator === null) continue
       if (isDirect && ofContact?.id === row.id) continue
+      // The older of two that became one, which has the younger's operator now.
+      if (one.do === 'merge' && row.contact === contactOf(one.into)) continue
       for (const id of line.slice(0, at)) {
         const earlier = waiting.find((other) => other.id === id && other.sector === row.sector)
         assert(earlier === undefined || !(await knows(row.operator, earlier)), 'lines keep their order')
