@@ -22,11 +22,11 @@ export class BatchForms {
   }
 
   /**
-   * The statements must be prepared. A form the server does not understand is none.
+   * The texts must be prepared. A form the server does not understand is none.
    * @throws ConnectionLost
    */
-  async learn(connection: PostgresConnection, statements: readonly Statement[]): Promise<void> {
-    for (const { sql } of statements) {
+  async learn(connection: PostgresConnection, texts: Iterable<string>): Promise<void> {
+    for (const sql of texts) {
       let form = this.#forms.get(sql)
       if (form === undefined) {
         if (this.#forms.size >= MAX_FORMS) continue
@@ -167,20 +167,22 @@ export class Flush {
     if (this.#units.some(({ fence }) => fence !== null)) await connection.prepare(FENCE)
     for (const index of this.#left) {
       try {
-        for (const { sql } of this.#units[index]!.statements) await connection.prepare(sql)
+        for (const { sql } of this.#units[index]!.statements) {
+          // Nearly always known, and a turn for each statement of a flush is much of what it costs.
+          if (connection.prepared(sql) === undefined) await connection.prepare(sql)
+        }
       } catch (error) {
         if (!(error instanceof StatementRefused)) throw error
         this.#outcomes[index] = errorOfRefusal(error.refusal)
       }
     }
     this.#left = this.#left.filter((index) => this.#outcomes[index] === undefined)
-    await this.#forms.learn(
-      connection,
-      this.#left.flatMap((index) => {
-        const { rows, statements } = this.#units[index]!
-        return rows === null ? [] : statements
-      }),
-    )
+    const texts = new Set<string>()
+    for (const index of this.#left) {
+      const { rows, statements } = this.#units[index]!
+      if (rows !== null) for (const { sql } of statements) texts.add(sql)
+    }
+    await this.#forms.learn(connection, texts)
   }
 
   async #attempt(connection: PostgresConnection): Promise<'done' | 'victim'> {
@@ -208,17 +210,20 @@ export class Flush {
 
   /** Shares out the results; false when a unit failed. */
   #recordTogether(steps: readonly Step[], results: readonly StatementResult[]): boolean {
-    const outcomes = new Map<number, StatementResult[]>()
-    for (const index of this.#left) outcomes.set(index, [])
+    const outcomes: StatementResult[][] = this.#units.map(() => [])
     for (const [position, step] of steps.entries()) {
       const shared = shareOut(step, results[position]!)
       if (shared === null) return false
-      for (const [own, { unit, at }] of step.members.entries()) outcomes.get(unit)![at] = shared[own]!
+      const { members } = step
+      for (let own = 0; own < members.length; own++) {
+        const { unit, at } = members[own]!
+        outcomes[unit]![at] = shared[own]!
+      }
     }
-    for (const [index, own] of outcomes) {
-      if (mustChangeError(this.#units[index]!.statements, own) !== null) return false
+    for (const index of this.#left) {
+      if (mustChangeError(this.#units[index]!.statements, outcomes[index]!) !== null) return false
     }
-    for (const [index, own] of outcomes) this.#outcomes[index] = own
+    for (const index of this.#left) this.#outcomes[index] = outcomes[index]!
     return true
   }
 
@@ -344,8 +349,9 @@ function mustChangeError(
   statements: readonly Statement[],
   results: readonly StatementResult[],
 ): EclusaError | null {
-  for (const [index, { changes }] of results.entries()) {
+  for (let index = 0; index < results.length; index++) {
     const expected = statements[index]?.mustChange
+    const { changes } = results[index]!
     if (expected === undefined || expected === changes) continue
     const message = `statement ${index} changed ${changes} rows instead of ${expected}`
     return new EclusaError(storageErrors.CONFLICT, {

@@ -200,8 +200,9 @@ export class PostgresDatabase implements OpenedDatabase {
 
   write(statements: readonly Statement[], options: WriteOptions = {}): Promise<readonly StatementResult[]> {
     if (this.#stopping !== null) return Promise.reject(new EclusaError(storageErrors.STOPPED))
-    const bad = statements.flatMap(({ params }) => params).filter((value) => !isSqlValue(value))
-    if (bad.length > 0) return Promise.reject(badParameter(bad[0]))
+    for (const { params } of statements) {
+      for (const value of params) if (!isSqlValue(value)) return Promise.reject(badParameter(value))
+    }
     const { rows = null, instance } = options
     let fence: Fence | null = null
     if (instance !== undefined && this.#leases !== null) {
