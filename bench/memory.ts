@@ -1,8 +1,14 @@
 import { Agent, get } from 'node:http'
 import path from 'node:path'
-import { chatOfNumber, makeInstanceId, makeMessageId, makeWaMessageId, parseTenantId } from '@eclusa/kernel'
+import {
+  chatOfNumber,
+  makeInstanceId,
+  MAX_DAYS_OF_REST,
+  makeMessageId,
+  makeWaMessageId,
+} from '@eclusa/kernel'
 import { until } from '@eclusa/kernel/test-kit'
-import { defaultCare, defaultPacing, MAX_HOLIDAYS } from '@eclusa/queue'
+import { defaultCare, defaultPacing } from '@eclusa/queue'
 import { LiveMessage, LiveMessages } from '../packages/queue/src/live-messages.ts'
 import type { PauseStore } from '../packages/queue/src/pause-store.ts'
 import { Pauses } from '../packages/queue/src/pauses.ts'
@@ -54,7 +60,7 @@ try {
       pacingSetting: await bytesOfSettings(defaultPacing),
       limitSetting: await bytesOfSettings({
         ...defaultCare,
-        holidays: Array.from({ length: MAX_HOLIDAYS }, (_, day) => `2027-01-${10 + day}`),
+        holidays: Array.from({ length: MAX_DAYS_OF_REST }, (_, day) => `2027-01-${10 + day}`),
       }),
     },
   })
@@ -188,11 +194,14 @@ function bytesOfSendLog(): number {
 
 /** A tenant each, which is the most they take. */
 function bytesOfPlaces(): number {
-  const places = new Places(SETTINGS)
+  const places = new Places<string>(SETTINGS, 60_000)
   const before = heapBytes()
   for (let index = 0; index < 2 * SETTINGS; index++) {
-    const message = { tenant: parseTenantId(`tenant-${index >> 1}`), seq: 1_000_000_000 + index }
-    places.of(message, defaultCare.tenant, 1_764_000_000_000, Number.POSITIVE_INFINITY)
+    places.of(`tenant-${index >> 1}`, 1_000_000_000 + index, {
+      rate: defaultCare.tenant,
+      now: 1_764_000_000_000,
+      within: Number.POSITIVE_INFINITY,
+    })
   }
   const bytes = (heapBytes() - before) / SETTINGS
   return Math.round(places.size === SETTINGS ? bytes : Number.NaN)

@@ -1,5 +1,4 @@
-import { EclusaError, parseZone } from '@eclusa/kernel'
-import { isHoliday, MAX_HOLIDAYS } from '@eclusa/queue'
+import { EclusaError, isDayOfRest, MAX_DAYS_OF_REST, parseZone } from '@eclusa/kernel'
 import { gatewayErrors } from './errors.ts'
 import { parseAllowList } from './guarded-http/allow-list.ts'
 import { parseSize, type Size } from './memory/ceiling.ts'
@@ -344,6 +343,38 @@ const configTable = {
     min: 0,
     max: 1_000_000,
     doc: 'Contacts who never wrote that an instance may write to within any 24 hours. More wait; replies do not count.',
+  },
+  limitsSameTextPerHour: {
+    env: 'ECLUSA_LIMITS_SAME_TEXT_PER_HOUR',
+    kind: 'integer',
+    default: 50,
+    min: 1,
+    max: 1_000_000,
+    doc: 'Contacts to whom the same text goes unasked within an hour, counted over all tenants. One more pauses it for a day, and tells.',
+  },
+  limitsMinDeliveredPercent: {
+    env: 'ECLUSA_LIMITS_MIN_DELIVERED_PERCENT',
+    kind: 'integer',
+    default: 70,
+    min: 0,
+    max: 100,
+    doc: 'When fewer contacts than this get what an instance sends them unasked, its proactive messages are slowed, then paused. 0: off.',
+  },
+  limitsMinRepliesPercent: {
+    env: 'ECLUSA_LIMITS_MIN_REPLIES_PERCENT',
+    kind: 'integer',
+    default: 10,
+    min: 0,
+    max: 100,
+    doc: 'The same when fewer write back within a week. 0: off.',
+  },
+  limitsMaxOptOutsPercent: {
+    env: 'ECLUSA_LIMITS_MAX_OPT_OUTS_PERCENT',
+    kind: 'integer',
+    default: 2,
+    min: 0,
+    max: 100,
+    doc: 'The same when more opt out within a day. 100: off.',
   },
   limitsQuietFromHour: {
     env: 'ECLUSA_LIMITS_QUIET_FROM_HOUR',
@@ -692,11 +723,11 @@ function brokenRelations(config: Config): string[] {
     faults.push((error as EclusaError).message)
   }
   const holidays = daysOf(config.limitsHolidays)
-  const wrongDay = holidays.find((day) => !isHoliday(day))
+  const wrongDay = holidays.find((day) => !isDayOfRest(day))
   if (wrongDay !== undefined)
     faults.push(`ECLUSA_LIMITS_HOLIDAYS must be days such as 12-25 or 2027-03-26, not "${wrongDay}"`)
-  if (holidays.length > MAX_HOLIDAYS)
-    faults.push(`ECLUSA_LIMITS_HOLIDAYS must be at most ${MAX_HOLIDAYS} days`)
+  if (holidays.length > MAX_DAYS_OF_REST)
+    faults.push(`ECLUSA_LIMITS_HOLIDAYS must be at most ${MAX_DAYS_OF_REST} days`)
   const url = URL.parse(config.whatsappUrl)
   if (url === null || (url.protocol !== 'wss:' && !isSimulatorUrl(config.whatsappUrl))) {
     faults.push(

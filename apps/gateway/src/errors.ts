@@ -16,6 +16,7 @@ type GatewayErrorName =
   | 'NOT_SET_ASIDE'
   | 'NO_QR'
   | 'NO_SUCH_ROUTE'
+  | 'NO_SUCH_TEXT'
   | 'SIMULATION_OVER'
   | 'SIMULATOR_FAILED'
   | 'STOPPING'
@@ -95,6 +96,7 @@ export const gatewayErrors: Readonly<Record<GatewayErrorName, ErrorKind>> = defi
     delivered: 'no',
     message: 'There is nothing at this address',
   },
+  NO_SUCH_TEXT: { status: 404, retry: 'never', delivered: 'no', message: 'No such text is paused' },
   SIMULATION_OVER: {
     status: 409,
     retry: 'never',

@@ -179,6 +179,10 @@ test('limits of a tenant and of an instance count at once, field by field, and o
     quietHours,
     maxNewContactsPerDay: 7,
     zone: 'Europe/Lisbon',
+    maxSameTextPerHour: 7,
+    minDeliveredPercent: 1,
+    minRepliesPercent: 2,
+    maxOptOutsPercent: 3,
     quietSundays: true,
     holidays: ['12-25', '2027-03-26'],
   }
@@ -253,4 +257,15 @@ test('a proactive message needs a consent in the ledger; the ledger is listed, a
   const standing = await gateway.call('GET', `/v1/tenants/acme/contacts/${encodeURIComponent(to)}/standing`)
   assert.equal(standing.body['consent'], false)
   assert.match(String(standing.body['optedOutAt']), /^\d{4}-/)
+})
+
+test('what was slowed and texts that were paused are shown, and ended by the operator', async (t) => {
+  const gateway = await startGateway(t, { ECLUSA_LIMITS: 'on' })
+  const id = await newInstance(gateway)
+  const resumed = await gateway.call('POST', `/v1/instances/${id}/queue/resume-proactive`)
+  assert.equal(resumed.status, 200, resumed.text)
+  assert.deepEqual(resumed.body['proactive'], { level: 'WELL', cause: null, since: null })
+  assert.deepEqual((await gateway.call('GET', '/v1/paused-texts')).body, { items: [] })
+  const unknown = await gateway.call('POST', '/v1/paused-texts/none/allow')
+  assert.deepEqual([unknown.status, unknown.body['code']], [404, 'GATEWAY_NO_SUCH_TEXT'])
 })

@@ -1,5 +1,6 @@
 export * from './business-hours.ts'
 export * from './clock.ts'
+export * from './days-of-rest.ts'
 export * from './errors.ts'
 export * from './events.ts'
 export * from './ids.ts'

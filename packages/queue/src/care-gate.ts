@@ -5,6 +5,8 @@ import {
   type InstanceId,
   type Logger,
   type TenantId,
+  MINUTE,
+  SECOND,
   type TypedEmitter,
 } from '@eclusa/kernel'
 import {
@@ -12,19 +14,23 @@ import {
   type CareOptions,
   type CareVerdict,
   type ChatStanding,
-  COLD_HOLDS,
   type ColdFacts,
   coldPauseMs,
   type HoldReason,
   isInConversation,
+  isUnasked,
   judgeCare,
+  overFor,
   refusalOf,
 } from './care.ts'
 import type { ColdPause, ColdStore } from './cold-store.ts'
-import type { HoldStore } from './hold-store.ts'
+import { type Health, SLOW_FACTOR } from './health.ts'
+import type { HoldStore, Whose } from './hold-store.ts'
 import type { ChatContext, OutboundFailure, OutboundIdentity, Purpose, QueueEvents } from './message.ts'
 import { Places } from './places.ts'
+import type { ProactiveHealth } from './proactive-health.ts'
 import { Rates } from './rates.ts'
+import type { RepeatedTexts } from './repeated-texts.ts'
 import { SendLog } from './send-log.ts'
 
 export type Passage =
@@ -49,6 +55,14 @@ export type Passage =
   /** Earlier messages of the chat took their places: the head is another one now. */
   | { readonly kind: 'again' }
 
+/** What care needs to know of a message beyond who it is for. */
+export interface Asked {
+  readonly purpose: Purpose | null
+  /** Of its own; null: none. */
+  readonly expiresAt: number | null
+  readonly text: string
+}
+
 /** Longer than anything lives. */
 const MAX_HOLD_MS = 366 * DAY
 /** So large a part of a tenant's times may be nobody's before the others move up. */
@@ -65,7 +79,11 @@ export class CareGate {
   readonly #log: Logger
   readonly #emitter: TypedEmitter<QueueEvents>
   readonly #rates: Rates
-  readonly #places: Places
+  /** At the rates of tenants, and at those of instances that were slowed. */
+  readonly #places: Places<TenantId>
+  readonly #slowPlaces: Places<InstanceId>
+  readonly #health: ProactiveHealth
+  readonly #texts: RepeatedTexts
   readonly #sent: SendLog
   readonly #expireHeldAfterMs: number
   // Ends of what is being judged. bounded by: instances with lanes
@@ -75,6 +93,8 @@ export class CareGate {
     readonly context: ChatContext
     readonly cold: ColdStore
     readonly holds: HoldStore
+    readonly health: ProactiveHealth
+    readonly texts: RepeatedTexts
     readonly optionsOf: (tenant: TenantId, instance: InstanceId) => CareOptions
     readonly clock: Clock
     readonly log: Logger
@@ -86,10 +106,14 @@ export class CareGate {
     this.#sent = new SendLog(options.maxRates)
     this.#expireHeldAfterMs = options.expireHeldAfterMs
     this.#rates = new Rates(options.maxRates)
-    this.#places = new Places(options.maxRates)
+    this.#places = new Places(options.maxRates, MINUTE)
+    // The other rate may keep it for long after its slow place.
+    this.#slowPlaces = new Places(options.maxRates, DAY)
     this.#context = options.context
     this.#cold = options.cold
     this.#holds = options.holds
+    this.#health = options.health
+    this.#texts = options.texts
     this.#optionsOf = options.optionsOf
     this.#clock = options.clock
     this.#log = options.log
@@ -111,8 +135,9 @@ export class CareGate {
   }
 
   /** The verdict on a message that was never sent. */
-  async pass(message: OutboundIdentity, purpose: Purpose | null, expiresAt: number | null): Promise<Passage> {
+  async pass(message: OutboundIdentity, asked: Asked): Promise<Passage> {
     const { tenant, instance, chat } = message
+    const { purpose, expiresAt } = asked
     const options = this.#optionsOf(tenant, instance)
     // A group is not a person: no consent, no quiet hours.
     const isPerson = !chat.endsWith('@g.us')
@@ -128,7 +153,7 @@ export class CareGate {
       })
     }
     // One at a time, so that two together do not pass a budget that has room for one.
-    return this.#inTurn(instance, () => this.#passCold(message, purpose, expiresAt, standing, options))
+    return this.#inTurn(instance, () => this.#passCold(message, asked, standing, options))
   }
 
   /** Why a message that was tried before must not go again: an opt-out counts for it, too. Null when nothing is in the way. */
@@ -144,12 +169,12 @@ export class CareGate {
 
   async #passCold(
     message: OutboundIdentity,
-    purpose: Purpose | null,
-    expiresAt: number | null,
+    asked: Asked,
     standing: ChatStanding,
     options: CareOptions,
   ): Promise<Passage> {
     const { instance, chat } = message
+    const { purpose, expiresAt, text } = asked
     const facts = await this.#cold.facts(instance, chat, options.maxNewContactsPerDay)
     const now = this.#clock.now()
     const verdict = judgeCare({ now, options, purpose, standing, cold: facts })
@@ -162,21 +187,47 @@ export class CareGate {
       return passage
     }
     const inConversation = isInConversation(standing, now)
-    const place = this.#places.of(message, options.tenant, now, this.#lastsUntil(message, expiresAt))
+    const unasked = isUnasked(purpose, standing)
+    const { level } = this.#health.of(instance)
+    const wholeChat = !inConversation
+    if (unasked && level === 'PAUSED') {
+      const hold = { kind: 'hold', reason: 'HEALTH_PAUSED', until: now + DAY, wholeChat, ages: true } as const
+      return this.#held(hold, message, expiresAt)
+    }
+    const within = this.#lastsUntil(message, expiresAt)
+    if (unasked && level === 'SLOWED') {
+      const rate = { everyMs: SLOW_FACTOR * Math.max(options.tenant.everyMs, SECOND), burst: 1 }
+      const until = this.#slowPlaces.of(instance, message.seq, { rate, now, within })
+      if (until > now)
+        return this.#held({ kind: 'hold', reason: 'SLOWED', until, wholeChat }, message, expiresAt)
+    }
+    const place = this.#places.of(message.tenant, message.seq, { rate: options.tenant, now, within })
     if (place > now) {
-      const hold = { kind: 'hold', reason: 'TENANT_RATE', until: place, wholeChat: !inConversation } as const
+      const hold = { kind: 'hold', reason: 'TENANT_RATE', until: place, wholeChat } as const
       return this.#held(hold, message, expiresAt)
     }
     // Earlier ones that were held for what is over must not be overtaken.
-    const over = purpose === 'proactive' ? CARE_HOLDS : COLD_HOLDS
+    const over = overFor(purpose)
     if ((await this.#holds.releaseChat(instance, chat, over, message.seq)) > 0) return { kind: 'again' }
+    if (unasked) {
+      const until = await this.#texts.pass(message, text, options.maxSameTextPerHour)
+      if (until !== null) {
+        const hold = { kind: 'hold', reason: 'SAME_TEXT', until, wholeChat: false, ages: true } as const
+        return this.#held(hold, message, expiresAt)
+      }
+    }
     if (facts.contact === null && !inConversation) await this.#cold.start(instance, chat, now)
     const cold = inConversation && purpose !== 'proactive' ? null : coldOf(standing, facts)
     return this.#go(message, options, expiresAt, { mayType: inConversation || standing.consent, cold })
   }
 
   /** Counted before it begins: a crash may count one that never went, not the other way round. */
-  async sending({ instance, chat }: OutboundIdentity, cold: { readonly isAnswered: boolean }): Promise<void> {
+  async sending(
+    { instance, chat, seq }: OutboundIdentity,
+    cold: { readonly isAnswered: boolean },
+  ): Promise<void> {
+    this.#places.done(seq)
+    this.#slowPlaces.done(seq)
     await this.#cold.record(instance, chat, cold.isAnswered)
   }
 
@@ -213,6 +264,10 @@ export class CareGate {
     return until
   }
 
+  health(instance: InstanceId): Health {
+    return this.#health.of(instance)
+  }
+
   coldPause(instance: InstanceId): Promise<ColdPause | null> {
     return this.#cold.pause(instance)
   }
@@ -222,19 +277,23 @@ export class CareGate {
     return this.#holds.releaseChat(instance, chat, CARE_HOLDS)
   }
 
-  /** The times that messages of the tenant wait for at its rate are to be given anew, once they are judged again. */
-  freePlaces(tenant: TenantId): void {
-    this.#places.free(tenant)
+  /** The times that messages wait for at the rate of the tenant, or of an instance that was slowed, are to be given anew. */
+  freePlaces(whose: Whose): void {
+    if ('tenant' in whose) this.#places.free(whose.tenant)
+    else this.#slowPlaces.free(whose.instance)
   }
 
-  /** Tenants of which many of those that waited for a time of their own do not need it any more. */
-  async tenantsWithUnusedPlaces(): Promise<readonly TenantId[]> {
-    const tenants: TenantId[] = []
-    for (const [tenant, count] of this.#places.counts(this.#clock.now())) {
+  /** Of whom many of the messages that waited for a time of their own do not need it any more, and why they are held. */
+  async unusedPlaces(): Promise<readonly { readonly whose: Whose; readonly reason: HoldReason }[]> {
+    const now = this.#clock.now()
+    const unused: { whose: Whose; reason: HoldReason }[] = []
+    const look = async (whose: Whose, reason: HoldReason, count: number): Promise<void> => {
       const needed = Math.ceil(count * (1 - UNUSED_PLACES))
-      if ((await this.#holds.countHeld({ tenant }, 'TENANT_RATE', needed)) < needed) tenants.push(tenant)
+      if ((await this.#holds.countHeld(whose, reason, needed)) < needed) unused.push({ whose, reason })
     }
-    return tenants
+    for (const [tenant, count] of this.#places.counts(now)) await look({ tenant }, 'TENANT_RATE', count)
+    for (const [instance, count] of this.#slowPlaces.counts(now)) await look({ instance }, 'SLOWED', count)
+    return unused
   }
 
   /** What is held for a time that it can live to see lives longer: that it waits is our doing, not its sender's. */

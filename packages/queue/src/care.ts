@@ -1,7 +1,17 @@
-import { DAY, EclusaError, HOUR, MINUTE, parseZone, SECOND } from '@eclusa/kernel'
+import {
+  DAY,
+  EclusaError,
+  HOUR,
+  isDayOfRest,
+  MAX_DAYS_OF_REST,
+  MINUTE,
+  parseZone,
+  SECOND,
+} from '@eclusa/kernel'
 import { careErrors, queueErrors } from './errors.ts'
+import type { HealthLimits } from './health.ts'
 import type { Purpose } from './message.ts'
-import { isHoliday, MAX_HOLIDAYS, quietEndOf, type QuietTimes } from './quiet-times.ts'
+import { quietEndOf, type QuietTimes } from './quiet-times.ts'
 import { MAX_CEILING } from './send-log.ts'
 
 /** So many at once, then one each `everyMs`. */
@@ -14,7 +24,7 @@ export interface Rate {
  * How much is sent to whom, and when: courtesy to the person, and care for the number. Shaping delays and explains; it
  * refuses nothing for volume. Quiet times are for proactive messages.
  */
-export interface CareOptions extends QuietTimes {
+export interface CareOptions extends QuietTimes, HealthLimits {
   /** Off: only opt-outs and consent count. */
   readonly enabled: boolean
   /** To one contact who wrote in the last 24 hours: the official API's own rate (Meta, error 131056). */
@@ -33,6 +43,8 @@ export interface CareOptions extends QuietTimes {
   readonly tenant: Rate
   /** Contacts an instance writes to who never wrote to it, within any 24 hours; replies do not count. */
   readonly maxNewContactsPerDay: number
+  /** Contacts to whom the same text goes unasked within an hour, whoever sends it. */
+  readonly maxSameTextPerHour: number
   /** Of contacts whose number does not tell: IANA name (`America/Sao_Paulo`). */
   readonly zone: string
 }
@@ -49,6 +61,10 @@ export const defaultCare: CareOptions = {
   quiet: { from: 20 * 60, to: 8 * 60 },
   quietSundays: false,
   holidays: [],
+  maxSameTextPerHour: 50,
+  minDeliveredPercent: 70,
+  minRepliesPercent: 10,
+  maxOptOutsPercent: 2,
   zone: 'America/Sao_Paulo',
 }
 
@@ -82,14 +98,23 @@ export type HoldReason =
   | 'SCHEDULED'
   | 'COLD_PAUSED'
   | 'TENANT_RATE'
+  | 'SLOWED'
   | 'NEW_CONTACT_BUDGET'
   | 'QUIET_HOURS'
   | 'UNANSWERED'
   | 'CONTACT_LIMIT'
+  | 'HEALTH_PAUSED'
+  | 'SAME_TEXT'
 
 /** What keeps everything of a chat back, and with it what keeps a proactive message back. */
-export const COLD_HOLDS: readonly HoldReason[] = ['COLD_PAUSED', 'NEW_CONTACT_BUDGET', 'TENANT_RATE']
-export const CARE_HOLDS: readonly HoldReason[] = [...COLD_HOLDS, 'QUIET_HOURS', 'UNANSWERED', 'CONTACT_LIMIT']
+const COLD_HOLDS: readonly HoldReason[] = ['COLD_PAUSED', 'NEW_CONTACT_BUDGET', 'TENANT_RATE', 'SLOWED']
+const PROACTIVE_HOLDS: readonly HoldReason[] = ['QUIET_HOURS', 'UNANSWERED', 'CONTACT_LIMIT', 'HEALTH_PAUSED']
+export const CARE_HOLDS: readonly HoldReason[] = [...COLD_HOLDS, ...PROACTIVE_HOLDS, 'SAME_TEXT']
+
+/** What is over when a message passes: not another one's text. */
+export function overFor(purpose: Purpose | null): readonly HoldReason[] {
+  return purpose === 'proactive' ? [...COLD_HOLDS, ...PROACTIVE_HOLDS] : COLD_HOLDS
+}
 
 export type CareVerdict =
   | { readonly kind: 'go' }
@@ -114,6 +139,11 @@ const MAX_UNANSWERED = 2
 /** Whether the contact wrote within the last 24 hours. */
 export function isInConversation({ lastInboundAt }: ChatStanding, now: number): boolean {
   return lastInboundAt !== null && lastInboundAt > now - CONVERSATION_MS
+}
+
+/** Nobody asked for it: a proactive message, or one to somebody who never wrote, unless it says that it is a reply. */
+export function isUnasked(purpose: Purpose | null, { lastInboundAt }: ChatStanding): boolean {
+  return purpose === 'proactive' || (purpose === null && lastInboundAt === null)
 }
 
 /** Whether the message may go now. `cold` is asked for only when the contact is not in conversation. Pure. */
@@ -204,15 +234,21 @@ export function checkCare(options: CareOptions): void {
     if (!Number.isInteger(ceiling) || ceiling < 1 || ceiling > MAX_CEILING)
       throw bad(field, `must be 1 to ${MAX_CEILING}`)
   }
+  if (!Number.isInteger(options.maxSameTextPerHour) || options.maxSameTextPerHour < 1)
+    throw bad('maxSameTextPerHour', 'must be a whole number from 1 on')
+  for (const field of ['minDeliveredPercent', 'minRepliesPercent', 'maxOptOutsPercent'] as const) {
+    if (!(options[field] >= 0 && options[field] <= 100)) throw bad(field, 'must be 0 to 100')
+  }
   if (!(options.maxNewContactsPerDay >= 0)) throw bad('maxNewContactsPerDay', 'must not be negative')
   for (const minute of Object.values(options.quiet)) {
     if (!Number.isInteger(minute) || minute < 0 || minute > 1439) {
       throw bad('quiet', 'must be minutes of a day, 0 to 1439')
     }
   }
-  if (options.holidays.length > MAX_HOLIDAYS) throw bad('holidays', `must be at most ${MAX_HOLIDAYS} days`)
+  if (options.holidays.length > MAX_DAYS_OF_REST)
+    throw bad('holidays', `must be at most ${MAX_DAYS_OF_REST} days`)
   for (const day of options.holidays) {
-    if (!isHoliday(day)) throw bad('holidays', `must be days such as 12-25 or 2027-03-26, not "${day}"`)
+    if (!isDayOfRest(day)) throw bad('holidays', `must be days such as 12-25 or 2027-03-26, not "${day}"`)
   }
   try {
     parseZone(options.zone)

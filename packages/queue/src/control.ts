@@ -16,6 +16,7 @@ import type { ColdPause } from './cold-store.ts'
 import type { ControlStore, ListedMessage, ListFilter } from './control-store.ts'
 import type { QueueCounts, QueueStats } from './counts.ts'
 import type { Dispatcher } from './dispatcher.ts'
+import type { Health } from './health.ts'
 import { queueErrors } from './errors.ts'
 import { LiveMessage, type LiveMessages } from './live-messages.ts'
 import type { OutboundIdentity, OutboundStatus, QueueEvents } from './message.ts'
@@ -41,6 +42,8 @@ export interface InstanceQueue extends QueueStats {
   readonly pauses: readonly Pause[]
   /** WhatsApp restricts it: only conversations flow. */
   readonly coldPause: ColdPause | null
+  /** Whether people want what it sends them unasked. */
+  readonly health: Health
 }
 
 const MAX_PAGE = 500
@@ -200,6 +203,7 @@ export class QueueControl {
       oldestAt,
       isOnline: this.#dispatcher.view({ instance, chat: '' as ChatId }).isOnline,
       pauses: this.#pauses.of(tenant, instance),
+      health: this.#care.health(instance),
       coldPause: coldPause !== null && coldPause.until > now ? coldPause : null,
     }
   }

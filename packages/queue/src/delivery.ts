@@ -267,7 +267,11 @@ export class Delivery {
       if (failure !== null) return this.#fail(lane, live, failure, how)
       return this.#start(lane, live, message, before, how)
     }
-    const passage = await this.#care.pass(identity, claimed.purpose, claimed.expiresAt)
+    const passage = await this.#care.pass(identity, {
+      purpose: claimed.purpose,
+      expiresAt: claimed.expiresAt,
+      text: content.text,
+    })
     switch (passage.kind) {
       case 'refuse':
         return this.#fail(lane, live, passage.failure, how)

@@ -102,6 +102,16 @@ export class HoldStore {
     return (head?.changes ?? 0) > 0
   }
 
+  /** Instances of which messages are held for one of `reasons`. */
+  async instancesHeld(reasons: readonly HoldReason[]): Promise<readonly InstanceId[]> {
+    const marks = reasons.map(() => '?').join(', ')
+    const rows = await this.#database.read(
+      `select distinct instance from "MessageQueueItem" where ${IS_HELD} and "heldBy" in (${marks})`,
+      reasons,
+    )
+    return rows.map((row) => row['instance'] as InstanceId)
+  }
+
   /** Instances for which other processes accepted messages. */
   async handedOver(): Promise<readonly InstanceId[]> {
     const rows = await this.#database.read(
@@ -199,7 +209,7 @@ export class HoldStore {
     seq: number | null = null,
   ): Promise<number> {
     const marks = reasons.map(() => '?').join(', ')
-    const earlier = seq === null ? '' : ` and ("heldBy" <> 'TENANT_RATE' or seq < ?)`
+    const earlier = seq === null ? '' : ` and ("heldBy" not in ('TENANT_RATE', 'SLOWED') or seq < ?)`
     const held = `instance = ? and chat = ? and ${IS_HELD} and "heldBy" in (${marks})${earlier}`
     const params = [instance, chat, ...reasons, ...(seq === null ? [] : [seq])]
     const [one] = await this.#database.read(

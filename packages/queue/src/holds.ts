@@ -72,6 +72,11 @@ export class Holds {
     }
   }
 
+  /** The same of all instances. */
+  async releaseAll(reasons: readonly HoldReason[]): Promise<void> {
+    for (const instance of await this.#store.instancesHeld(reasons)) await this.release({ instance }, reasons)
+  }
+
   #fire(): void {
     this.#timer = null
     this.#timerDueAt = Number.POSITIVE_INFINITY

@@ -33,7 +33,8 @@ export type {
   QueueEvents,
   UnreadMessage,
 } from './message.ts'
-export { openQueue, type Queue, queueMigrations, type QueueOptions } from './open-queue.ts'
+export type { Health, HealthCause, HealthFacts, HealthLimits, Share } from './health.ts'
+export { openQueue, type PausedTexts, type Queue, queueMigrations, type QueueOptions } from './open-queue.ts'
 export {
   type Accepted,
   MAX_BATCH,
@@ -44,10 +45,12 @@ export {
   Outbox,
 } from './outbox.ts'
 export { checkPacing, countWords, defaultPacing, type PacingOptions, type Range } from './pacing.ts'
-export { isHoliday, MAX_HOLIDAYS, quietEndOf, type QuietTimes } from './quiet-times.ts'
+export { quietEndOf, type QuietTimes } from './quiet-times.ts'
+export type { ProactiveHealth } from './proactive-health.ts'
 export type { Receipt } from './receipts.ts'
 export type { Setting } from './setting-store.ts'
 export type { Settings } from './settings.ts'
+export type { PausedText } from './repeated-texts.ts'
 export { defaultSweepOptions, Sweep, type SweepOptions, type SweepResult } from './sweep.ts'
 export type { Pause } from './pause-store.ts'
 export type { Waiting, WaitReason } from './why.ts'

@@ -93,9 +93,9 @@ export function queueMemory(limits: DispatcherLimits = defaultDispatcherLimits):
     },
     {
       owner: 'queue',
-      name: 'times given to messages at the rates of their tenants',
+      name: 'times given to messages at the rates of their tenants, and of instances that were slowed',
       place: 'heap',
-      maxCount: limits.maxRates,
+      maxCount: 2 * limits.maxRates,
       bytesEach: 256,
       boundedBy: 'maxRates; past it the messages ask again',
       source: 'measured 206 B with a tenant each (npm run bench:memory)',

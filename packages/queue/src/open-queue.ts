@@ -1,3 +1,4 @@
+import { randomBytes } from 'node:crypto'
 import type { ChatId, Clock, InstanceId, Lifecycle, Logger, TenantId, TypedEmitter } from '@eclusa/kernel'
 import {
   type Database,
@@ -30,6 +31,7 @@ import {
 import { Endings } from './endings.ts'
 import { Handovers } from './handovers.ts'
 import { ADMIT_STEP, Holds } from './holds.ts'
+import { HealthStore } from './health-store.ts'
 import { HoldStore } from './hold-store.ts'
 import { LiveMessage, LiveMessages } from './live-messages.ts'
 import type { ChatContext, MessageSender, QueueEvents } from './message.ts'
@@ -38,7 +40,9 @@ import { Outbox } from './outbox.ts'
 import { checkPacing, defaultPacing, type PacingOptions } from './pacing.ts'
 import { PauseStore } from './pause-store.ts'
 import { Pauses } from './pauses.ts'
+import { ProactiveHealth } from './proactive-health.ts'
 import { Receipts } from './receipts.ts'
+import { type PausedText, RepeatedTexts } from './repeated-texts.ts'
 import { Settings } from './settings.ts'
 import { SettingStore } from './setting-store.ts'
 import { defaultSweepOptions, Sweep, type SweepOptions } from './sweep.ts'
@@ -68,10 +72,20 @@ export interface QueueOptions {
   readonly random?: () => number
   readonly limits?: Partial<DispatcherLimits>
   readonly sweep?: Partial<SweepOptions>
+  /** Of the installation, 32 bytes: hashes texts that repeat. Default: of this process alone. */
+  readonly hashKey?: Uint8Array
   /** A message that waited longer fails with QUEUE_MESSAGE_EXPIRED. Default 24 h. */
   readonly expireAfterMs?: number
   /** The same for one that limits held back for a time that it could live to see. Default 7 days. */
   readonly expireHeldAfterMs?: number
+}
+
+/** Texts that went to too many people within an hour. */
+export interface PausedTexts {
+  /** The newest 500 first. */
+  list(): Promise<readonly PausedText[]>
+  /** It may go on for 24 hours; false when there is none. */
+  allow(id: string): Promise<boolean>
 }
 
 /** The queue's parts. Start the dispatcher, then the sweep; stop them before the database. */
@@ -81,6 +95,8 @@ export interface Queue extends Lifecycle {
   readonly traces: ChatTraces
   readonly pacing: Settings<PacingOptions>
   readonly limits: Settings<CareOptions>
+  readonly health: ProactiveHealth
+  readonly texts: PausedTexts
   readonly dispatcher: Dispatcher
   readonly sweep: Sweep
   /** Looks at what other processes wrote for instances of this one, now; while it runs it looks when it is woken. */
@@ -130,7 +146,7 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
       neighbours.wake(instance)
       const whose = instance === null ? { tenant } : { instance }
       while ((await cold.freeHeld(whose)) > 0);
-      if (instance === null) gate.freePlaces(tenant)
+      gate.freePlaces(whose)
       await holds.release(whose, CARE_HOLDS)
     },
   })
@@ -139,10 +155,33 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
     (await context.canonical?.(instance, chat)) ?? chat
   const counts = new QueueCounts(emitter)
   const live = new LiveMessages()
+  const health = await ProactiveHealth.open({
+    store: new HealthStore({ database, eventLog, clock }),
+    context,
+    optionsOf: careOf,
+    owns: (instance) => ownership.owns(instance),
+    // What was held by the one is judged by the other.
+    changed: async (instance) => {
+      neighbours.wake(instance)
+      gate.freePlaces({ instance })
+      await holds.release({ instance }, ['HEALTH_PAUSED', 'SLOWED'])
+    },
+    clock,
+    log,
+  })
+  const texts = new RepeatedTexts({
+    database,
+    eventLog,
+    clock,
+    log,
+    key: options.hashKey ?? randomBytes(32),
+  })
   const gate = new CareGate({
     context,
     cold,
     holds: holdStore,
+    health,
+    texts,
     optionsOf: careOf,
     clock,
     log,
@@ -216,6 +255,7 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
       await pauses.forget(instance)
       await pacings.forget(instance)
       await limitsOf.forget(instance)
+      await health.forget(instance)
     },
     lastSeq,
   })
@@ -232,10 +272,14 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
       await holds.release({ instance }, ['NEW_CONTACT_BUDGET'])
     },
     freeUnusedPlaces: async () => {
-      for (const tenant of await gate.tenantsWithUnusedPlaces()) {
-        gate.freePlaces(tenant)
-        await holds.release({ tenant }, ['TENANT_RATE'])
+      for (const { whose, reason } of await gate.unusedPlaces()) {
+        gate.freePlaces(whose)
+        await holds.release(whose, [reason])
       }
+    },
+    measure: async (signal) => {
+      while ((await texts.sweepStep()) > 0);
+      await health.measure(signal)
     },
     expireAfterMs,
   })
@@ -257,7 +301,7 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
     store: holdStore,
     holds,
     pauses,
-    settings: [pacings, limitsOf],
+    settings: [pacings, limitsOf, health],
     counts,
     dispatcher,
     ownership,
@@ -272,6 +316,15 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
     traces: new ChatTraces({ store: new ChatTraceStore(database), outbox, control, counts }),
     pacing: pacings,
     limits: limitsOf,
+    health,
+    texts: {
+      list: () => texts.list(),
+      async allow(id) {
+        const allowed = await texts.allow(id)
+        if (allowed) await holds.releaseAll(['SAME_TEXT'])
+        return allowed
+      },
+    },
     dispatcher,
     sweep,
     async start() {

@@ -1,4 +1,4 @@
-import { MINUTE } from '@eclusa/kernel'
+import { MAX_DAYS_OF_REST, MINUTE } from '@eclusa/kernel'
 
 /** When nobody is written to unasked, on the clock and the calendar of the contact's zone. */
 export interface QuietTimes {
@@ -6,14 +6,13 @@ export interface QuietTimes {
   readonly quiet: { readonly from: number; readonly to: number }
   /** All Sundays are quiet from midnight to midnight. */
   readonly quietSundays: boolean
-  /** So are these days: `12-25` in each year, `2027-03-26` in that one. At most MAX_HOLIDAYS. */
+  /** So are these days: `12-25` in each year, `2027-03-26` in that one. At most MAX_DAYS_OF_REST. */
   readonly holidays: readonly string[]
 }
 
-export const MAX_HOLIDAYS = 20
 const MINUTES_OF_DAY = 1440
 /** Each step ends a night or a day; so many lie before the first hour that is not quiet, if there is one. */
-const MAX_STEPS = 8 * MAX_HOLIDAYS
+const MAX_STEPS = 8 * MAX_DAYS_OF_REST
 
 /** When the quiet times that `now` falls into end; null outside of them. Pure. */
 export function quietEndOf(now: number, times: QuietTimes, zone: string): number | null {
@@ -25,14 +24,6 @@ export function quietEndOf(now: number, times: QuietTimes, zone: string): number
     else break
   }
   return at === now ? null : at
-}
-
-/** `02-29`, `2027-03-26`: a day that there is. */
-export function isHoliday(text: string): boolean {
-  const [, year = '2024', monthAndDay] = /^(?:(\d{4})-)?(\d\d-\d\d)$/.exec(text) ?? []
-  const date = `${year}-${monthAndDay}`
-  const at = Date.parse(`${date}T00:00:00Z`)
-  return !Number.isNaN(at) && new Date(at).toISOString().startsWith(date)
 }
 
 function isQuietMinute(minute: number, { from, to }: QuietTimes['quiet']): boolean {

@@ -54,6 +54,7 @@ export class Sweep implements Lifecycle {
   readonly #options: SweepOptions
   readonly #placesFreed: (instance: InstanceId) => Promise<void>
   readonly #freeUnusedPlaces: () => Promise<void>
+  readonly #measure: (signal?: AbortSignal) => Promise<void>
   readonly #expireAfterMs: number
   readonly #end = new AbortController()
   #loop: Promise<void> | null = null
@@ -70,6 +71,8 @@ export class Sweep implements Lifecycle {
     readonly placesFreed: (instance: InstanceId) => Promise<void>
     /** Times at the rate of a tenant that nobody needs any more are given to others. */
     readonly freeUnusedPlaces: () => Promise<void>
+    /** Looks at how people take what they did not ask for. */
+    readonly measure: (signal?: AbortSignal) => Promise<void>
     readonly expireAfterMs: number
   }) {
     this.#store = options.store
@@ -81,6 +84,7 @@ export class Sweep implements Lifecycle {
     this.#options = options.options
     this.#placesFreed = options.placesFreed
     this.#freeUnusedPlaces = options.freeUnusedPlaces
+    this.#measure = options.measure
     this.#expireAfterMs = options.expireAfterMs
   }
 
@@ -122,6 +126,7 @@ export class Sweep implements Lifecycle {
       if (swept === 0 || signal?.aborted === true) break
     }
     await this.#freeUnusedPlaces()
+    await this.#measure(signal)
     const { pending, processing, failed } = this.#counts.stats()
     // The operator's own words, so that what greps for them finds them.
     this.#log.info(

@@ -38,6 +38,11 @@ const MESSAGES: Readonly<Record<WaitReason, string>> = {
   TENANT_RATE:
     'The tenant writes to people who are not in conversation as fast as it may; this is its own turn',
   QUIET_HOURS: 'It is night, or a day of rest, where the contact is',
+  SLOWED: 'People do not want the proactive messages of the instance: they go four times slower',
+  HEALTH_PAUSED:
+    'People do not want the proactive messages of the instance: none goes until the operator says that it may',
+  SAME_TEXT:
+    'The same text went to too many contacts within an hour: it is paused, unless the operator allows it',
   CONTACT_LIMIT: 'The contact got as many messages within an hour or a day as one may',
   UNANSWERED: 'The contact has not answered the last proactive message',
   HANDED_OVER: 'The process that serves the instance has not taken it over yet',

@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict'
 import { test as testOnce } from 'node:test'
-import { type ChatId, EclusaError, makeInstanceId, type MessageId, parseTenantId } from '@eclusa/kernel'
+import {
+  type ChatId,
+  EclusaError,
+  isDayOfRest,
+  makeInstanceId,
+  MAX_DAYS_OF_REST,
+  type MessageId,
+  parseTenantId,
+} from '@eclusa/kernel'
 import { testEachDatabase as test } from '@eclusa/storage/test-kit'
 import {
   type CareOptions,
@@ -8,8 +16,6 @@ import {
   checkCare,
   defaultCare,
   defaultPacing,
-  isHoliday,
-  MAX_HOLIDAYS,
   quietEndOf,
 } from '../src/index.ts'
 import { Places } from '../src/places.ts'
@@ -160,18 +166,20 @@ test('what waits for the rate of a tenant comes in its turn after a crash, and a
 })
 
 testOnce('a place that nobody comes for in time is lost, and past the bound nobody is given one', () => {
-  const places = new Places(2)
-  const tenant = exatron
+  const places = new Places<string>(2, 60 * SECOND)
   const rate = { everyMs: 10 * SECOND, burst: 1 }
-  const of = (seq: number, now: number, within = DAY) => places.of({ tenant, seq }, rate, now, within)
+  const of = (seq: number, now: number, within = DAY) => places.of('a', seq, { rate, now, within })
   assert.deepEqual([of(1, 0), of(2, 0), of(3, 0), of(4, 0), of(5, 0)], [0, 10_000, 20_000, 30_000, 30_000])
   assert.equal(places.size, 2)
-  assert.deepEqual([of(2, 5000), of(2, 10_000), of(3, 20_000 + HOUR)], [10_000, 10_000, 20_000 + HOUR])
+  assert.deepEqual([of(2, 5000), of(2, 10_000), of(2, 11_000)], [10_000, 10_000, 11_000])
+  places.done(2)
+  assert.equal(places.size, 1)
+  assert.equal(of(3, 20_000 + HOUR), 20_000 + HOUR)
   // Too late for it, so the place stays free for others.
   assert.equal(of(6, 20_000 + HOUR, 20_000 + HOUR + 10_000), 30_000 + HOUR)
   assert.equal(of(7, 20_000 + HOUR), 30_000 + HOUR)
-  assert.deepEqual([...places.counts(20_000 + HOUR)], [[tenant, 1]])
-  places.free(tenant)
+  assert.deepEqual([...places.counts(20_000 + HOUR)], [['a', 1]])
+  places.free('a')
   assert.equal(of(8, 20_000 + HOUR), 20_000 + HOUR)
   assert.equal(places.size, 0)
 })
@@ -516,7 +524,7 @@ testOnce(
     assert.equal(end('2027-12-25T15:00:00Z'), '2027-12-27T11:00:00.000Z')
     assert.equal(end('2028-02-29T15:00:00Z'), '2028-03-01T11:00:00.000Z')
     assert.deepEqual(
-      ['12-25', '02-29', '2028-02-29', '2027-02-29', '13-01', '1-1', '2026-12-25T00', ''].map(isHoliday),
+      ['12-25', '02-29', '2028-02-29', '2027-02-29', '13-01', '1-1', '2026-12-25T00', ''].map(isDayOfRest),
       [true, true, true, false, false, false, false, false],
     )
   },
@@ -564,7 +572,9 @@ testOnce('limits that make no sense are refused, naming the field', () => {
     [{ tenant: { everyMs: -1, burst: 1 } }, 'tenant'],
     [{ holidays: ['2027-02-29'] }, 'holidays'],
     [{ holidays: ['25/12'] }, 'holidays'],
-    [{ holidays: Array.from({ length: MAX_HOLIDAYS + 1 }, () => '12-25') }, 'holidays'],
+    [{ maxSameTextPerHour: 0 }, 'maxSameTextPerHour'],
+    [{ minRepliesPercent: 101 }, 'minRepliesPercent'],
+    [{ holidays: Array.from({ length: MAX_DAYS_OF_REST + 1 }, () => '12-25') }, 'holidays'],
     [{ maxPerContactDay: 0 }, 'maxPerContactDay'],
     [{ maxPerContactHour: 1001 }, 'maxPerContactHour'],
   ] as const) {

@@ -235,6 +235,7 @@ export async function startQueue(
       emitter,
       sender,
       context: sender,
+      hashKey: new Uint8Array(32),
       pacing: options.pacing ?? noPacing,
       random: seededRandom(options.seed ?? 1),
       limits: options.limits ?? {},

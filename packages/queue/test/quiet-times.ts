@@ -118,7 +118,7 @@ export function simulateSends(count: number, seed: number): { readonly sent: num
   const options = { ...defaultCare, quietSundays: true, holidays: ['12-25', '2026-04-03'] }
   const perMinute = MINUTE / options.tenant.everyMs
   const tenant = parseTenantId('exatron')
-  const places = new Places(1000)
+  const places = new Places<typeof tenant>(1000, MINUTE)
   // The newest of the tenant. bounded by: perMinute
   const newest: number[] = []
   let now = Date.UTC(2026, 0, 1)
@@ -154,7 +154,7 @@ export function simulateSends(count: number, seed: number): { readonly sent: num
     sent++
     const inConversation = wroteAgoMs !== null
     if (purpose === 'reply' && inConversation) continue
-    const at = places.of({ tenant, seq: nth }, options.tenant, now, Number.POSITIVE_INFINITY)
+    const at = places.of(tenant, nth, { rate: options.tenant, now, within: Number.POSITIVE_INFINITY })
     if (places.size >= 1000) continue
     const before = newest.length < perMinute ? undefined : newest.shift()
     if (before !== undefined && at - before < MINUTE)

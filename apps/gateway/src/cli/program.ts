@@ -24,10 +24,13 @@ import { pair } from './pair.ts'
 import { send } from './send.ts'
 import {
   type QueueCommand,
+  queueAllowText,
   queueCancelChat,
   queueList,
   queueMessage,
   queuePause,
+  queuePausedTexts,
+  queueResumeProactive,
   queueRetryFailed,
   queueStats,
   queueWhy,
@@ -213,6 +216,19 @@ function addQueue(queue: Command): void {
   client(queue.command('retry-failed').description('try everything of an instance that failed again'))
     .argument('<instance>')
     .action((instance: string, flags: ClientFlags) => queueRetryFailed(askedBy(flags), instance))
+  client(
+    queue
+      .command('resume-proactive')
+      .description('end that an instance is slowed, because people do not want what it sends'),
+  )
+    .argument('<instance>')
+    .action((instance: string, flags: ClientFlags) => queueResumeProactive(askedBy(flags), instance))
+  client(
+    queue.command('paused-texts').description('texts that went to too many contacts within an hour'),
+  ).action((flags: ClientFlags) => queuePausedTexts(askedBy(flags)))
+  client(queue.command('allow-text').description('let one of them go on for 24 hours'))
+    .argument('<text>', 'its id')
+    .action((text: string, flags: ClientFlags) => queueAllowText(askedBy(flags), text))
   for (const verb of ['pause', 'resume'] as const) {
     client(queue.command(verb).description(`${verb} an instance, one chat of it, or a whole tenant`))
       .argument('[instance]')

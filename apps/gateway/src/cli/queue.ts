@@ -36,6 +36,7 @@ interface InstanceQueue extends Counts {
   readonly online: boolean
   readonly paused: { readonly tenant: boolean; readonly instance: boolean; readonly chats: readonly string[] }
   readonly coldChatsPaused: { readonly until: string; readonly code: string } | null
+  readonly proactive: { readonly level: string; readonly cause: string | null; readonly since: string | null }
 }
 
 /** How many messages wait, are being sent, and failed: of every instance, or more about one. */
@@ -54,6 +55,11 @@ export async function queueStats({ api, json }: QueueCommand, instance: string |
       ...(queue.coldChatsPaused === null
         ? []
         : [`only conversations flow until ${queue.coldChatsPaused.until} (${queue.coldChatsPaused.code})`]),
+      ...(queue.proactive.level === 'WELL'
+        ? []
+        : [
+            `proactive messages are ${queue.proactive.level} since ${queue.proactive.since} (${queue.proactive.cause})`,
+          ]),
     ])
     return
   }
@@ -143,6 +149,33 @@ export async function queuePause(
     path = `/v1/instances/${encodeURIComponent(instance)}/chats/${encodeURIComponent(chat)}`
   const answer = await api.call('POST', `${path}/${verb}`)
   print(json, answer, () => [verb === 'pause' ? 'paused; messages are accepted and wait' : 'resumed'])
+}
+
+/** Proactive messages of an instance go on as ever, whatever was measured. */
+export async function queueResumeProactive({ api, json }: QueueCommand, instance: string): Promise<void> {
+  const path = `/v1/instances/${encodeURIComponent(instance)}/queue/resume-proactive`
+  print(json, await api.call('POST', path), () => ['proactive messages go on'])
+}
+
+/** Texts that went to too many contacts within an hour. */
+export async function queuePausedTexts({ api, json }: QueueCommand): Promise<void> {
+  const answer = (await api.call('GET', '/v1/paused-texts')) as {
+    readonly items: readonly { readonly id: string; tenant: string; until: string; allowed: boolean }[]
+  }
+  print(json, answer, () =>
+    answer.items.length === 0
+      ? ['none']
+      : answer.items.map(
+          ({ id, tenant, until, allowed }) =>
+            `${id}  ${tenant}  ${allowed ? 'allowed' : 'paused'} until ${until}`,
+        ),
+  )
+}
+
+/** One of them goes on, for 24 hours. */
+export async function queueAllowText({ api, json }: QueueCommand, text: string): Promise<void> {
+  const answer = await api.call('POST', `/v1/paused-texts/${encodeURIComponent(text)}/allow`)
+  print(json, answer, () => ['it goes on, for 24 hours'])
 }
 
 function countsOf({ pending, processing, failed }: Counts): string {

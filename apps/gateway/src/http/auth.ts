@@ -23,6 +23,11 @@ export function requireKey(keys: ApiKeys): (request: FastifyRequest) => Promise<
   }
 }
 
+/** Who may lift limits is not who lives under them. @throws GATEWAY_FORBIDDEN */
+export function assertOperator(request: FastifyRequest): void {
+  if (scopeOf(request) !== '*') throw new EclusaError(gatewayErrors.FORBIDDEN)
+}
+
 /** The scope of a request that passed `requireKey`. */
 export function scopeOf(request: FastifyRequest): KeyScope {
   if (request.scope === null) throw new EclusaError(gatewayErrors.UNAUTHORIZED)

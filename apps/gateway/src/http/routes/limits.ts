@@ -1,9 +1,7 @@
-import { EclusaError } from '@eclusa/kernel'
-import { type CareOptions, isHoliday, MAX_HOLIDAYS } from '@eclusa/queue'
-import type { FastifyRequest } from 'fastify'
+import { isDayOfRest, MAX_DAYS_OF_REST } from '@eclusa/kernel'
+import type { CareOptions } from '@eclusa/queue'
 import { z } from 'zod'
-import { gatewayErrors } from '../../errors.ts'
-import { scopeOf } from '../auth.ts'
+import { assertOperator } from '../auth.ts'
 import type { HttpPorts, HttpServer } from '../server.ts'
 import { settingRoutes } from '../setting-routes.ts'
 
@@ -29,15 +27,21 @@ const bodyOfTenant = z.strictObject({
   maxPerContactHour: whole(1, 1000).optional(),
   maxPerContactDay: whole(1, 1000).optional(),
   maxNewContactsPerDay: whole(0, MAX_NEW_CONTACTS).optional(),
+  maxSameTextPerHour: whole(1, 1_000_000).optional(),
+  minDeliveredPercent: whole(0, 100).optional(),
+  minRepliesPercent: whole(0, 100).optional(),
+  maxOptOutsPercent: whole(0, 100).optional(),
   /** On the clock of the contact's zone; the same time twice: none. */
   quietHours: z.strictObject({ from: timeOfDay, to: timeOfDay }).optional(),
   quietSundays: z.boolean('must be true or false').optional(),
   holidays: z
     .array(
-      z.string('must be a day such as 12-25').refine(isHoliday, 'must be a day such as 12-25 or 2027-03-26'),
+      z
+        .string('must be a day such as 12-25')
+        .refine(isDayOfRest, 'must be a day such as 12-25 or 2027-03-26'),
       'must be a list of days',
     )
-    .max(MAX_HOLIDAYS, `must be at most ${MAX_HOLIDAYS} days`)
+    .max(MAX_DAYS_OF_REST, `must be at most ${MAX_DAYS_OF_REST} days`)
     .optional(),
   /** Of contacts whose number does not tell theirs. */
   zone: z.string('must be a time zone such as America/Sao_Paulo').max(64, 'is too long').optional(),
@@ -63,11 +67,6 @@ export async function limitRoutes(http: HttpServer, ports: HttpPorts): Promise<v
     toBody,
     assertMayChange: assertOperator,
   })
-}
-
-/** Who may lift limits is not who lives under them. @throws GATEWAY_FORBIDDEN */
-function assertOperator(request: FastifyRequest): void {
-  if (scopeOf(request) !== '*') throw new EclusaError(gatewayErrors.FORBIDDEN)
 }
 
 function toOptions({ quietHours, ...body }: LimitsBody): Partial<CareOptions> {

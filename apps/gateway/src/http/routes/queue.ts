@@ -1,8 +1,9 @@
-import type { ChatId } from '@eclusa/kernel'
+import { type ChatId, EclusaError } from '@eclusa/kernel'
 import type { InstanceQueue } from '@eclusa/queue'
 import { z } from 'zod'
 import type { Instance } from '../../instances/instance-store.ts'
-import { scopeOf } from '../auth.ts'
+import { gatewayErrors } from '../../errors.ts'
+import { assertOperator, scopeOf } from '../auth.ts'
 import { chatOf, instanceOf, instanceParams, noBody, tenantOf, tenantParams } from '../inputs.ts'
 import type { HttpPorts, HttpServer } from '../server.ts'
 
@@ -22,6 +23,23 @@ const queueAnswer = z.object({
   }),
   /** Set while WhatsApp restricts it: only conversations flow. */
   coldChatsPaused: z.object({ until: z.iso.datetime(), code: z.string() }).nullable(),
+  /** Whether people want what it sends them unasked; `since` is null when nothing was ever wrong. */
+  proactive: z.object({
+    level: z.enum(['WELL', 'SLOWED', 'PAUSED']),
+    cause: z.enum(['DELIVERY', 'REPLIES', 'OPT_OUTS']).nullable(),
+    since: z.iso.datetime().nullable(),
+  }),
+})
+
+const pausedText = z.object({
+  /** A hash of the text, which only this installation can make. */
+  id: z.string(),
+  /** Whose message was one too many. */
+  tenant: z.string(),
+  pausedAt: z.iso.datetime(),
+  until: z.iso.datetime(),
+  /** The operator lets it go on until then. */
+  allowed: z.boolean(),
 })
 
 const counts = z.object({ pending: z.int(), processing: z.int(), failed: z.int() })
@@ -88,6 +106,53 @@ export async function queueRoutes(http: HttpServer, ports: HttpPorts): Promise<v
     },
   )
 
+  /** What was measured until now does not count any more. */
+  http.post(
+    '/instances/:id/queue/resume-proactive',
+    { schema: { params: instanceParams, body: noBody, response: { 200: queueAnswer } } },
+    async (request) => {
+      const instance = instanceOf(request, instances)
+      assertOperator(request)
+      await ports.queue.health.end(instance.tenant, instance.id)
+      return answerOf(instance)
+    },
+  )
+
+  /** Texts that went to too many contacts within an hour, whichever tenants sent them: the newest 500. */
+  http.get(
+    '/paused-texts',
+    { schema: { response: { 200: z.object({ items: z.array(pausedText) }) } } },
+    async (request) => {
+      assertOperator(request)
+      const texts = await ports.queue.texts.list()
+      return {
+        items: texts.map(({ pausedAt, until, ...text }) => ({
+          ...text,
+          pausedAt: new Date(pausedAt).toISOString(),
+          until: new Date(until).toISOString(),
+        })),
+      }
+    },
+  )
+
+  http.post(
+    '/paused-texts/:text/allow',
+    {
+      schema: {
+        params: z.object({ text: z.string().max(100) }),
+        body: noBody,
+        response: { 200: z.object({ id: z.string(), allowed: z.boolean() }) },
+      },
+    },
+    async (request) => {
+      assertOperator(request)
+      const id = request.params.text
+      if (!(await ports.queue.texts.allow(id)))
+        throw new EclusaError(gatewayErrors.NO_SUCH_TEXT, { details: { field: 'text' } })
+      return { id, allowed: true }
+    },
+  )
+
   for (const verb of ['pause', 'resume'] as const) {
     http.post(
       `/instances/:id/queue/${verb}`,
@@ -135,7 +200,7 @@ export async function queueRoutes(http: HttpServer, ports: HttpPorts): Promise<v
 const countKeys = ['pending', 'processing', 'failed'] as const
 
 function toAnswer(id: string, tenant: string, queue: InstanceQueue): z.input<typeof queueAnswer> {
-  const { pending, processing, failed, oldestAt, isOnline, pauses, coldPause } = queue
+  const { pending, processing, failed, oldestAt, isOnline, pauses, coldPause, health } = queue
   return {
     instance: id,
     tenant,
@@ -149,6 +214,7 @@ function toAnswer(id: string, tenant: string, queue: InstanceQueue): z.input<typ
       instance: pauses.some(({ instance, chat }) => instance !== null && chat === null),
       chats: pauses.flatMap(({ chat }) => (chat === null ? [] : [chat])),
     },
+    proactive: { ...health, since: health.since === 0 ? null : new Date(health.since).toISOString() },
     coldChatsPaused:
       coldPause === null ? null : { until: new Date(coldPause.until).toISOString(), code: coldPause.code },
   }
