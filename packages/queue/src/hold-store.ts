@@ -11,6 +11,13 @@ export interface Admitted {
   readonly priority: number
 }
 
+/** A held message whose time has come. */
+export interface Due {
+  readonly seq: number
+  readonly instance: InstanceId
+  readonly notBefore: number
+}
+
 /** How a message steps out of its line. Instants in epoch milliseconds. */
 export interface Hold {
   readonly reason: HoldReason
@@ -46,26 +53,44 @@ export class HoldStore {
     this.#clock = options.clock
   }
 
-  /** When the first of the held is due; null when none is held. */
-  async nextDueAt(): Promise<number | null> {
+  /** When the first of those that are due after `after` is; null when none is. */
+  async nextDueAt(after: number): Promise<number | null> {
     const [row] = await this.#database.read(
-      `select "notBefore" as due from "MessageQueueItem" where ${IS_HELD} and ${IS_KNOWN}
+      `select "notBefore" as due from "MessageQueueItem" where ${IS_HELD} and ${IS_KNOWN} and "notBefore" > ?
        order by "notBefore", seq limit 1`,
-      [],
+      [after],
     )
     return (row?.['due'] ?? null) as number | null
   }
 
-  /** The next `limit` that are due take their places. */
-  async admitDue(limit: number): Promise<readonly Admitted[]> {
+  /** The next `limit` that are due at `now`, behind `after`. */
+  async due(now: number, after: Pick<Due, 'seq' | 'notBefore'>, limit: number): Promise<readonly Due[]> {
+    const rows = await this.#database.read(
+      `select seq, instance, "notBefore" from "MessageQueueItem" where ${IS_HELD} and ${IS_KNOWN}
+         and "notBefore" <= ? and ("notBefore" > ? or ("notBefore" = ? and seq > ?))
+       order by "notBefore", seq limit ?`,
+      [now, after.notBefore, after.notBefore, after.seq, limit],
+    )
+    return rows.map((row) => ({
+      seq: row['seq'] as number,
+      instance: row['instance'] as InstanceId,
+      notBefore: row['notBefore'] as number,
+    }))
+  }
+
+  /** Those of `seqs` that are still held and due take their places, first come first. */
+  async admit(seqs: readonly number[]): Promise<readonly Admitted[]> {
+    if (seqs.length === 0) return []
     const now = this.#clock.now()
+    // One statement for many lengths: a database keeps the plans of few.
+    const count = 2 ** Math.ceil(Math.log2(seqs.length))
+    const padded = Array.from({ length: count }, (_, nth) => seqs[Math.min(nth, seqs.length - 1)] ?? 0)
     const [result] = await this.#database.write([
       {
         sql: `update "MessageQueueItem" set priority = priority - ${HELD}, "heldBy" = null, "updatedAt" = ?
-              where seq in (select seq from "MessageQueueItem" where ${IS_HELD} and "notBefore" <= ?
-                and ${IS_KNOWN} order by "notBefore", seq limit ?) and ${IS_HELD}
+              where seq in (${padded.map(() => '?').join(', ')}) and ${IS_HELD} and "notBefore" <= ? and ${IS_KNOWN}
               returning ${IDENTITY}, priority`,
-        params: [toSqlTime(now), now, limit],
+        params: [toSqlTime(now), ...padded, now],
       },
     ])
     return admittedOf(result)
@@ -102,12 +127,16 @@ export class HoldStore {
     return (head?.changes ?? 0) > 0
   }
 
-  /** Instances of which messages are held for one of `reasons`. */
-  async instancesHeld(reasons: readonly HoldReason[]): Promise<readonly InstanceId[]> {
+  /** Instances, of a tenant or of all, of which messages are held for one of `reasons`. */
+  async instancesHeld(
+    reasons: readonly HoldReason[],
+    tenant: TenantId | null,
+  ): Promise<readonly InstanceId[]> {
     const marks = reasons.map(() => '?').join(', ')
     const rows = await this.#database.read(
-      `select distinct instance from "MessageQueueItem" where ${IS_HELD} and "heldBy" in (${marks})`,
-      reasons,
+      `select distinct instance from "MessageQueueItem" where ${IS_HELD} and "heldBy" in (${marks})
+       ${tenant === null ? '' : 'and tenant = ?'}`,
+      tenant === null ? reasons : [...reasons, tenant],
     )
     return rows.map((row) => row['instance'] as InstanceId)
   }
@@ -148,42 +177,25 @@ export class HoldStore {
     return rows.toSorted((a, b) => a.identity.seq - b.identity.seq)
   }
 
-  /** Ceilings are counted anew after a restart: nothing is held for one any more. */
-  async releaseCeilings(): Promise<void> {
-    const held = `${IS_HELD} and "heldBy" = 'CONTACT_LIMIT'`
-    const [one] = await this.#database.read(`select seq from "MessageQueueItem" where ${held} limit 1`, [])
-    if (one === undefined) return
-    await this.#database.write([
-      {
-        sql: `update "MessageQueueItem" set priority = priority - ${HELD}, "heldBy" = null, "notBefore" = null,
-              "updatedAt" = ? where ${held}`,
-        params: [toSqlTime(this.#clock.now())],
-      },
-    ])
-  }
-
   /** The next `limit` that are held for one of `reasons` take their places. */
   async releaseSome(
-    whose: Whose,
+    instance: InstanceId,
     reasons: readonly HoldReason[],
     limit: number,
   ): Promise<readonly Admitted[]> {
     const marks = reasons.map(() => '?').join(', ')
-    const [result] = await this.#database.write([
-      {
-        sql: `update "MessageQueueItem" set priority = priority - ${HELD}, "heldBy" = null, "notBefore" = null,
+    const [result] = await this.#database.write(
+      [
+        {
+          sql: `update "MessageQueueItem" set priority = priority - ${HELD}, "heldBy" = null, "notBefore" = null,
               "updatedAt" = ? where seq in (select seq from "MessageQueueItem" where ${IS_HELD}
-                and ${'instance' in whose ? 'instance' : 'tenant'} = ? and "heldBy" in (${marks})
-                order by "notBefore", seq limit ?) and ${IS_HELD}
+                and instance = ? and "heldBy" in (${marks}) order by "notBefore", seq limit ?) and ${IS_HELD}
               returning ${IDENTITY}, priority`,
-        params: [
-          toSqlTime(this.#clock.now()),
-          'instance' in whose ? whose.instance : whose.tenant,
-          ...reasons,
-          limit,
-        ],
-      },
-    ])
+          params: [toSqlTime(this.#clock.now()), instance, ...reasons, limit],
+        },
+      ],
+      { instance },
+    )
     // The order of the rows is the database's own.
     return admittedOf(result).toSorted((a, b) => a.identity.seq - b.identity.seq)
   }

@@ -1,6 +1,14 @@
-import { type Clock, DAY, EclusaError, type Logger, SECOND, type Timer } from '@eclusa/kernel'
+import {
+  type Clock,
+  DAY,
+  EclusaError,
+  type InstanceId,
+  type Logger,
+  SECOND,
+  type Timer,
+} from '@eclusa/kernel'
 import type { HoldReason } from './care.ts'
-import type { Hold, HoldStore, Whose } from './hold-store.ts'
+import type { Due, Hold, HoldStore, Whose } from './hold-store.ts'
 import type { OutboundIdentity } from './message.ts'
 import type { OutboxListener } from './outbox.ts'
 
@@ -8,6 +16,8 @@ import type { OutboxListener } from './outbox.ts'
 export const ADMIT_STEP = 500
 /** A clock's timer reaches 24 days. */
 const MAX_TIMER_MS = 20 * DAY
+/** What is due of instances that other processes own is looked at again so often, in case one of them becomes ours. */
+const LOOK_EVERY_MS = 30 * SECOND
 
 /**
  * Messages that are not to be sent yet: for later, or held back by care. They stand outside of their chat's line, on
@@ -17,6 +27,7 @@ export class Holds {
   readonly #store: HoldStore
   readonly #clock: Clock
   readonly #log: Logger
+  readonly #owns: (instance: InstanceId) => boolean
   readonly #admitted: OutboxListener['accepted']
   #timer: Timer | null = null
   #timerDueAt = Number.POSITIVE_INFINITY
@@ -27,18 +38,21 @@ export class Holds {
     readonly store: HoldStore
     readonly clock: Clock
     readonly log: Logger
+    /** Whether this process serves the instance: the rows of others are theirs to move. */
+    readonly owns: (instance: InstanceId) => boolean
     /** Is told of each that took its place. */
     readonly admitted: OutboxListener['accepted']
   }) {
     this.#store = options.store
     this.#clock = options.clock
     this.#log = options.log
+    this.#owns = options.owns
     this.#admitted = options.admitted
   }
 
   /** Finds what was held before a restart. */
   async open(): Promise<void> {
-    this.dueAt((await this.#store.nextDueAt()) ?? Number.POSITIVE_INFINITY)
+    this.dueAt((await this.#store.nextDueAt(0)) ?? Number.POSITIVE_INFINITY)
   }
 
   async stop(): Promise<void> {
@@ -63,18 +77,21 @@ export class Holds {
     return held
   }
 
-  /** Whatever is held for one of `reasons` takes its place. */
-  async release(whose: Whose, reasons: readonly HoldReason[]): Promise<void> {
+  /** Whatever is held for one of `reasons`, of instances that this process serves, takes its place; null: of all. */
+  async release(whose: Whose | null, reasons: readonly HoldReason[]): Promise<void> {
+    const instances =
+      whose !== null && 'instance' in whose
+        ? [whose.instance]
+        : await this.#store.instancesHeld(reasons, whose?.tenant ?? null)
+    for (const instance of instances) if (this.#owns(instance)) await this.#release(instance, reasons)
+  }
+
+  async #release(instance: InstanceId, reasons: readonly HoldReason[]): Promise<void> {
     for (;;) {
-      const released = await this.#store.releaseSome(whose, reasons, ADMIT_STEP)
+      const released = await this.#store.releaseSome(instance, reasons, ADMIT_STEP)
       for (const { identity, priority } of released) this.#admitted(identity, priority)
       if (released.length < ADMIT_STEP || this.#stopped) return
     }
-  }
-
-  /** The same of all instances. */
-  async releaseAll(reasons: readonly HoldReason[]): Promise<void> {
-    for (const instance of await this.#store.instancesHeld(reasons)) await this.release({ instance }, reasons)
   }
 
   #fire(): void {
@@ -86,13 +103,21 @@ export class Holds {
 
   async #admit(): Promise<void> {
     try {
+      const now = this.#clock.now()
+      let last: Pick<Due, 'seq' | 'notBefore'> = { seq: 0, notBefore: 0 }
+      let areOthers = false
       for (;;) {
         if (this.#stopped) return
-        const admitted = await this.#store.admitDue(ADMIT_STEP)
+        const due = await this.#store.due(now, last, ADMIT_STEP)
+        const ours = due.filter(({ instance }) => this.#owns(instance))
+        areOthers ||= ours.length < due.length
+        const admitted = await this.#store.admit(ours.map(({ seq }) => seq))
         for (const { identity, priority } of admitted) this.#admitted(identity, priority)
-        if (admitted.length < ADMIT_STEP) break
+        last = due.at(-1) ?? last
+        if (due.length < ADMIT_STEP) break
       }
-      this.dueAt((await this.#store.nextDueAt()) ?? Number.POSITIVE_INFINITY)
+      if (areOthers) this.dueAt(now + LOOK_EVERY_MS)
+      this.dueAt((await this.#store.nextDueAt(now)) ?? Number.POSITIVE_INFINITY)
     } catch (error) {
       if (this.#stopped) return
       const code = error instanceof EclusaError ? error.code : String(error)

@@ -141,9 +141,9 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
     }),
     defaultOf: typeof care === 'function' ? care : () => care,
     check: checkCare,
+    changed: async (_, instance) => neighbours.wake(instance),
     // What the old limits held back is judged by the new ones.
-    changed: async (tenant, instance) => {
-      neighbours.wake(instance)
+    applies: async (tenant, instance) => {
       const whose = instance === null ? { tenant } : { instance }
       while ((await cold.freeHeld(whose)) > 0);
       gate.freePlaces(whose)
@@ -193,6 +193,7 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
     store: holdStore,
     clock,
     log,
+    owns: (instance) => ownership.owns(instance),
     admitted: (message, priority) => dispatcher.accepted(message, priority),
   })
   const dispatcher = new Dispatcher({
@@ -267,6 +268,7 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
     clock,
     log,
     options: { ...defaultSweepOptions, ...options.sweep },
+    owns: (instance) => ownership.owns(instance),
     placesFreed: async (instance) => {
       while ((await cold.freeHeld({ instance })) > 0);
       await holds.release({ instance }, ['NEW_CONTACT_BUDGET'])
@@ -308,7 +310,8 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
     log,
   })
   let stopListening = (): void => undefined
-  await holdStore.releaseCeilings()
+  // They are counted anew after a restart: nothing is held for one any more.
+  await holds.release(null, ['CONTACT_LIMIT'])
   await holds.open()
   return {
     outbox,
@@ -321,7 +324,7 @@ export async function openQueue(options: QueueOptions): Promise<Queue> {
       list: () => texts.list(),
       async allow(id) {
         const allowed = await texts.allow(id)
-        if (allowed) await holds.releaseAll(['SAME_TEXT'])
+        if (allowed) await holds.release(null, ['SAME_TEXT'])
         return allowed
       },
     },

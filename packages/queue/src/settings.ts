@@ -13,6 +13,8 @@ export interface SettingsOptions<Options> {
   readonly check: (options: Options) => void
   /** Is told of each change once it is on disk; `instance` null: of all instances of the tenant. */
   readonly changed?: (tenant: TenantId, instance: InstanceId | null) => Promise<void>
+  /** Is told of each, also of those that another process made. */
+  readonly applies?: (tenant: TenantId, instance: InstanceId | null) => Promise<void>
 }
 
 /** What an instance has of its own counts before its tenant's before everybody's, field by field. */
@@ -55,7 +57,7 @@ export class Settings<Options extends { readonly enabled: boolean }> {
    */
   async put(setting: Setting<Options>): Promise<void> {
     const { tenant, instance, options } = setting
-    const { store, defaultOf, check, changed } = this.#options
+    const { store, defaultOf, check, changed, applies } = this.#options
     const key = keyOf(tenant, instance)
     const below = instance === null ? {} : this.own(tenant, null)
     check({ ...defaultOf(tenant, instance ?? ('' as InstanceId)), ...below, ...options })
@@ -66,6 +68,7 @@ export class Settings<Options extends { readonly enabled: boolean }> {
     this.#changeCount++
     this.#settings.set(key, setting)
     await changed?.(tenant, instance)
+    await applies?.(tenant, instance)
   }
 
   /** As everybody's again. */
@@ -74,6 +77,7 @@ export class Settings<Options extends { readonly enabled: boolean }> {
     this.#changeCount++
     this.#settings.delete(keyOf(tenant, instance))
     await this.#options.changed?.(tenant, instance)
+    await this.#options.applies?.(tenant, instance)
   }
 
   /** Takes over what another process set. */
@@ -82,8 +86,14 @@ export class Settings<Options extends { readonly enabled: boolean }> {
       const before = this.#changeCount
       const stored = await this.#options.store.list()
       if (this.#changeCount !== before) continue
+      const old = new Map(this.#settings)
       this.#settings.clear()
       for (const setting of stored) this.#settings.set(keyOf(setting.tenant, setting.instance), setting)
+      const different = [...old.values(), ...stored].filter((setting) => {
+        const key = keyOf(setting.tenant, setting.instance)
+        return textOf(old.get(key)) !== textOf(this.#settings.get(key))
+      })
+      for (const { tenant, instance } of different) await this.#options.applies?.(tenant, instance)
       return
     }
   }
@@ -94,6 +104,10 @@ export class Settings<Options extends { readonly enabled: boolean }> {
     this.#changeCount++
     for (const [key, setting] of this.#settings) if (setting.instance === instance) this.#settings.delete(key)
   }
+}
+
+function textOf(setting: Setting<object> | undefined): string {
+  return JSON.stringify(setting?.options ?? {})
 }
 
 function keyOf(tenant: TenantId, instance: InstanceId | null): string {

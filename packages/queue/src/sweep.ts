@@ -52,6 +52,7 @@ export class Sweep implements Lifecycle {
   readonly #clock: Clock
   readonly #log: Logger
   readonly #options: SweepOptions
+  readonly #owns: (instance: InstanceId) => boolean
   readonly #placesFreed: (instance: InstanceId) => Promise<void>
   readonly #freeUnusedPlaces: () => Promise<void>
   readonly #measure: (signal?: AbortSignal) => Promise<void>
@@ -67,6 +68,8 @@ export class Sweep implements Lifecycle {
     readonly clock: Clock
     readonly log: Logger
     readonly options: SweepOptions
+    /** Whether this process serves the instance: the rows of others are theirs to end. */
+    readonly owns: (instance: InstanceId) => boolean
     /** Is told of an instance of which new contacts do not need their places any more. */
     readonly placesFreed: (instance: InstanceId) => Promise<void>
     /** Times at the rate of a tenant that nobody needs any more are given to others. */
@@ -82,6 +85,7 @@ export class Sweep implements Lifecycle {
     this.#clock = options.clock
     this.#log = options.log
     this.#options = options.options
+    this.#owns = options.owns
     this.#placesFreed = options.placesFreed
     this.#freeUnusedPlaces = options.freeUnusedPlaces
     this.#measure = options.measure
@@ -121,7 +125,7 @@ export class Sweep implements Lifecycle {
     for (;;) {
       const freed = await this.#cold.freeUnused()
       // Who waits behind the gap moves up.
-      for (const instance of freed) await this.#placesFreed(instance)
+      for (const instance of freed) if (this.#owns(instance)) await this.#placesFreed(instance)
       const swept = (await this.#cold.sweepStep()) + freed.size
       if (swept === 0 || signal?.aborted === true) break
     }
@@ -151,11 +155,14 @@ export class Sweep implements Lifecycle {
       )
       // One that a lane took since it was read is the lane's to expire.
       const ended = await Promise.all(
-        step.expired.map((row) => this.#endings.end(row, queueErrors.MESSAGE_EXPIRED)),
+        step.expired
+          .filter(({ identity }) => this.#owns(identity.instance))
+          .map((row) => this.#endings.end(row, queueErrors.MESSAGE_EXPIRED)),
       )
       expired += ended.filter((how) => how === 'failed').length
-      removedFailed += await this.#store.removeFailed(step.failed.map(({ seq }) => seq))
-      for (const { tenant, instance } of step.failed) this.#counts.move(tenant, instance, 'FAILED', null)
+      const failed = step.failed.filter(({ instance }) => this.#owns(instance))
+      removedFailed += await this.#store.removeFailed(failed.map(({ seq }) => seq))
+      for (const { tenant, instance } of failed) this.#counts.move(tenant, instance, 'FAILED', null)
       if (step.lastSeq === null || signal?.aborted === true) return { expired, removedFailed }
       after = step.lastSeq
     }

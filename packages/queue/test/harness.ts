@@ -197,6 +197,8 @@ export async function startQueue(
     care?: CareOptions
     limits?: Partial<DispatcherLimits>
     online?: boolean
+    /** Which instances it serves; default all. */
+    owns?: () => boolean
     seed?: number
     /** Which database; where `t` is not the test's own. In memory it is SQLite without a thread and a disk. */
     dialect?: Database['dialect'] | 'memory'
@@ -236,6 +238,7 @@ export async function startQueue(
       sender,
       context: sender,
       hashKey: new Uint8Array(32),
+      ...(options.owns === undefined ? {} : { ownership: { owns: options.owns } }),
       pacing: options.pacing ?? noPacing,
       random: seededRandom(options.seed ?? 1),
       limits: options.limits ?? {},
