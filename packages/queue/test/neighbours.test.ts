@@ -70,7 +70,7 @@ eachDatabase(({ dialect, test, open }) => {
       sender,
       context: sender,
       pacing: noPacing,
-      care: { ...defaultCare, cold: { everyMs: 0, burst: 1 } },
+      care: { ...defaultCare, cold: { everyMs: 0, burst: 1 }, tenant: { everyMs: 0, burst: 1 } },
     })
     t.after(async () => {
       await queue.stop()
