@@ -5,6 +5,7 @@
  */
 import { DatabaseSync } from 'node:sqlite'
 import { fileURLToPath } from 'node:url'
+import { CacheBudget } from '@eclusa/bounded-cache'
 import { until } from '@eclusa/kernel/test-kit'
 import { BufferJSON, closeSocket, type SignalDataSet, type SignalKeyStore } from '../src/index.ts'
 import { collect, liveBytes, simulatorProcess } from './simulator-process.ts'
@@ -15,6 +16,8 @@ export interface ContactGrowth {
   readonly heldBytes: number
   /** Of that what the caches are charged with. */
   readonly cachedBytes: number
+  /** Heap and external memory for each further contact once the caches are full, those included. */
+  readonly beyondFullBytes: number
   /** What is left of it when the life of everything cached is over. */
   readonly leftBytes: number
   /** Live memory that one message to a group of all of them takes at most while it is sent, for each member. */
@@ -25,12 +28,24 @@ export interface ContactGrowth {
 const WARM_UP = 400
 const DAY_MS = 86_400_000
 const NUMBER = '5511900000001'
+/** Less than the contacts of the warm-up fill. */
+const FULL_BYTES = 512 * 1024
 
 async function growth(contacts: number, warmUp: number): Promise<ContactGrowth> {
+  // In this order: what is code and feedback of the first run is there before the second.
+  const empty = await growthOf(contacts, warmUp)
+  const full = await growthOf(contacts, warmUp, FULL_BYTES)
+  return { ...empty, beyondFullBytes: full.beyondFullBytes }
+}
+
+async function growthOf(contacts: number, warmUp: number, budgetBytes?: number): Promise<ContactGrowth> {
   const { call, make, link, stop } = await simulatorProcess()
   let ahead = 0
   const account = await link(NUMBER, rowsInSqlite())
-  const socket = make(account, { now: () => Date.now() + ahead })
+  const now = (): number => Date.now() + ahead
+  const budget =
+    budgetBytes === undefined ? undefined : new CacheBudget({ maxBytes: budgetBytes, ceilingShare: 1, now })
+  const socket = make(account, { now, cacheOwner: budget?.owner('all') })
   let isOpen = false
   let received = 0
   socket.ev.on('connection.update', ({ connection }) => (isOpen ||= connection === 'open'))
@@ -49,6 +64,7 @@ async function growth(contacts: number, warmUp: number): Promise<ContactGrowth> 
     const held = liveBytes()
     const keys = socket.socketStats().keys?.cache?.bytes ?? 0
     const cached = socket.cacheStats().reduce((sum, { bytes }) => sum + bytes, keys)
+    if (budget !== undefined) return { held, cached, left: held }
     ahead += DAY_MS
     socket.sweepCaches()
     await collect()
@@ -72,7 +88,9 @@ async function growth(contacts: number, warmUp: number): Promise<ContactGrowth> 
   }
   const before = await meet(warmUp)
   const after = await meet(contacts)
-  const groupBytes = await peakOfSend()
+  if (budget !== undefined && budget.usedBytes < budget.maxBytes * 0.9)
+    throw new Error('the caches are not full')
+  const groupBytes = budget === undefined ? await peakOfSend() : 0
   await closeSocket(socket)
   stop()
   return {
@@ -80,6 +98,7 @@ async function growth(contacts: number, warmUp: number): Promise<ContactGrowth> 
     // The caches were empty before.
     heldBytes: Math.round((after.held - before.left) / contacts),
     cachedBytes: Math.round(after.cached / contacts),
+    beyondFullBytes: Math.round((after.held - before.held) / contacts),
     leftBytes: Math.round((after.left - before.left) / contacts),
     groupBytes: Math.round(groupBytes / met),
   }
