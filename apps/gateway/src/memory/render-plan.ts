@@ -143,7 +143,7 @@ export function renderMemoryDocs(): string {
     '`memory.relieved`, tenant `*`), a warning that names the remedy, and a number in `GET /v1/memory`, which also tells',
     'what is used of each limit. Every 15 min (`ECLUSA_MEMORY_REPORT_EVERY_MS`) the log has a line such as',
     '`queue: 45 messages in 12 chats | cache: 234 contacts`, with megabytes beside it, and warns above 500 messages and above',
-    '800 contacts of an instance. Nothing keeps contacts yet, so their number is 0 until then.',
+    '800 contacts of an instance.',
     '',
     '## How 2 GiB are divided among 100 sessions',
     '',
