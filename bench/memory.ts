@@ -11,7 +11,7 @@ import { until } from '@eclusa/kernel/test-kit'
 import { defaultCare, defaultPacing } from '@eclusa/queue'
 import { LiveMessage, LiveMessages } from '../packages/queue/src/live-messages.ts'
 import type { PauseStore } from '../packages/queue/src/pause-store.ts'
-import { Pauses } from '../packages/queue/src/pauses.ts'
+import { MAX_PAUSES, Pauses } from '../packages/queue/src/pauses.ts'
 import { Places } from '../packages/queue/src/places.ts'
 import { Rates } from '../packages/queue/src/rates.ts'
 import { MEAN_TIMES, SendLog } from '../packages/queue/src/send-log.ts'
@@ -31,7 +31,7 @@ import { BenchScope, report, round } from './report.ts'
 const CHATS = 5000
 const LANES = 1000
 const LIVE = 20_000
-const SETTINGS = 10_000
+const ENTRIES = 10_000
 const CONNECTIONS = 500
 /** Nobody listens there. */
 const NOWHERE = 'ws://127.0.0.1:9/ws/chat'
@@ -171,49 +171,49 @@ function bytesOfLiveMessages(): number {
 
 function bytesOfRates(): number {
   const instance = makeInstanceId()
-  const rates = new Rates(SETTINGS)
+  const rates = new Rates(ENTRIES)
   const before = heapBytes()
-  for (let index = 0; index < SETTINGS; index++)
+  for (let index = 0; index < ENTRIES; index++)
     rates.take(`${instance}|${numberOf(index)}`, { everyMs: 6000, burst: 5 }, 1_764_000_000_000)
-  const bytes = (heapBytes() - before) / SETTINGS
-  return Math.round(rates.size === SETTINGS ? bytes : Number.NaN)
+  const bytes = (heapBytes() - before) / ENTRIES
+  return Math.round(rates.size === ENTRIES ? bytes : Number.NaN)
 }
 
 /** Each contact was written to as often as is planned for. */
 function bytesOfSendLog(): number {
   const instance = makeInstanceId()
-  const sent = new SendLog(SETTINGS)
+  const sent = new SendLog(ENTRIES)
   const before = heapBytes()
   for (let time = 0; time < MEAN_TIMES; time++) {
-    for (let index = 0; index < SETTINGS; index++)
+    for (let index = 0; index < ENTRIES; index++)
       sent.add(`${instance}|${numberOf(index)}`, 1_764_000_000_000 + time)
   }
-  const bytes = (heapBytes() - before) / SETTINGS
-  return Math.round(sent.size === SETTINGS ? bytes : Number.NaN)
+  const bytes = (heapBytes() - before) / ENTRIES
+  return Math.round(sent.size === ENTRIES ? bytes : Number.NaN)
 }
 
 /** A tenant each, which is the most they take. */
 function bytesOfPlaces(): number {
-  const places = new Places<string>(SETTINGS, 60_000)
+  const places = new Places<string>(ENTRIES, 60_000)
   const before = heapBytes()
-  for (let index = 0; index < 2 * SETTINGS; index++) {
+  for (let index = 0; index < 2 * ENTRIES; index++) {
     places.of(`tenant-${index >> 1}`, 1_000_000_000 + index, {
       rate: defaultCare.tenant,
       now: 1_764_000_000_000,
       within: Number.POSITIVE_INFINITY,
     })
   }
-  const bytes = (heapBytes() - before) / SETTINGS
-  return Math.round(places.size === SETTINGS ? bytes : Number.NaN)
+  const bytes = (heapBytes() - before) / ENTRIES
+  return Math.round(places.size === ENTRIES ? bytes : Number.NaN)
 }
 
 /** Of whole instances: those of chats take less. */
 async function bytesOfPauses(): Promise<number> {
   const pauses = await Pauses.open({ list: async () => [], insert: async () => {} } as unknown as PauseStore)
   const before = heapBytes()
-  for (let index = 0; index < SETTINGS; index++)
+  for (let index = 0; index < MAX_PAUSES; index++)
     await pauses.pause({ tenant: exatron, instance: makeInstanceId(), chat: null })
-  const bytes = (heapBytes() - before) / SETTINGS
+  const bytes = (heapBytes() - before) / MAX_PAUSES
   return Math.round(pauses.isTenantPaused(exatron) ? Number.NaN : bytes)
 }
 
