@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { CacheBudget } from '@eclusa/bounded-cache'
-import { addressesOf, contactMigrations } from '@eclusa/contacts'
+import { contactMigrations } from '@eclusa/contacts'
 import { Conversations, flowMigrations } from '@eclusa/flows'
 import {
   type ChatId,
@@ -19,7 +19,6 @@ import {
 } from '@eclusa/kernel'
 import {
   type CareOptions,
-  type ChatContext,
   openQueue,
   type PacingOptions,
   type Queue,
@@ -47,7 +46,6 @@ import {
   type Ownership,
 } from '@eclusa/storage'
 import { type Config, daysOf, WHATSAPP_URL } from './config.ts'
-import { zoneOf } from './contact-zone.ts'
 import { Demo, wantsDemo } from './demo/demo.ts'
 import { LiveView } from './demo/live-view.ts'
 import { gatewayErrors } from './errors.ts'
@@ -77,7 +75,7 @@ import { tenantShares } from './memory/tenant-shares.ts'
 import { ReadyProbe } from './ready-probe-store.ts'
 import { rootKeyOf, ServerTrust } from './simulator-trust.ts'
 import { StopList } from './stop-list.ts'
-import { openPeople } from './people.ts'
+import { enqueueReply, openPeople, standingFrom } from './people.ts'
 import { PersonTraces } from './person-traces.ts'
 import type { Terminal } from './terminal.ts'
 
@@ -198,22 +196,15 @@ export async function startApp(options: AppOptions): Promise<App> {
             for (const address of addresses) await dispatcher.standingChanged(id, address)
           }
         },
-        async enqueue({ text, idempotencyKey: key, chat, ...message }) {
-          const conversation = await conversations.notClosedIn(message.instance, chat)
-          await outbox.enqueue({
-            ...message,
-            chat: await sessions.canonicalChat(message.instance, chat),
-            content: { kind: 'text', text },
-            idempotency: { key, bodyHash: key },
-            alongside: ({ seq }) =>
-              conversation === undefined
-                ? []
-                : [conversations.plan.outboundEntry(conversation, { messageSeq: seq, text, by: 'system' })],
-          })
-        },
+        enqueue: (message) =>
+          enqueueReply(message, {
+            outbox,
+            conversations,
+            canonicalChat: (instance, chat) => sessions.canonicalChat(instance, chat),
+          }),
       },
     })
-    const { directory, ledger } = people
+    const { directory } = people
     if (database.dialect === 'postgres') {
       const leave = await tail.follow((event) => directory.heard(event))
       stops.add('listening to other nodes', 0.1 * SECOND, async () => leave())
@@ -265,17 +256,7 @@ export async function startApp(options: AppOptions): Promise<App> {
       random,
       log,
     })
-    const standing: NonNullable<ChatContext['standing']> = async ({ tenant, instance, chat }) => {
-      const contact = await directory.at(tenant, chat, instance)
-      const [said, ...inbound] = await Promise.all([
-        ledger.standing(tenant, addressesOf(contact, chat)),
-        ...new Set([chat, ...(contact?.addresses ?? [])])
-          .values()
-          .map((one) => journal.lastInboundAt(instance, one)),
-      ])
-      const lastInboundAt = inbound.reduce((last, at) => ((at ?? 0) > (last ?? 0) ? at : last), null)
-      return { lastInboundAt, zone: contact?.zone ?? zoneOf(contact?.address ?? chat), ...said }
-    }
+    const standing = standingFrom(people, journal)
     const care = { real: careOf(config, false), simulated: careOf(config, true) }
     const queue = await openQueue({
       database,
@@ -347,7 +328,13 @@ export async function startApp(options: AppOptions): Promise<App> {
             await flows.runner.hear(origin, by)
             const { operator } =
               (await conversations.get(conversation.tenant, conversation.id)) ?? conversation
-            await people.autoReplies.hear(origin, { contact, chat: message.chat, operator, heard })
+            await people.autoReplies.hear(origin, {
+              contact,
+              chat: message.chat,
+              operator,
+              heard,
+              isToldElsewhere: () => flows.tellsHours(origin, contact),
+            })
           },
         },
       },

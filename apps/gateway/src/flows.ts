@@ -12,9 +12,11 @@ import {
 import {
   type ChatId,
   type Clock,
+  type ContactId,
   DAY,
   EclusaError,
   HOUR,
+  type InboundOrigin,
   type InstanceId,
   type Lifecycle,
   type Logger,
@@ -34,6 +36,8 @@ export interface GatewayFlows extends Lifecycle {
   readonly definitions: Flows
   readonly runs: FlowRunStore
   readonly runner: FlowRunner
+  /** Whether a flow that looks at business hours took this message: what is to be said outside of them, it says. */
+  tellsHours(origin: InboundOrigin, contact: ContactId): Promise<boolean>
 }
 
 export function openFlows(options: {
@@ -72,6 +76,13 @@ export function openFlows(options: {
     definitions,
     runs,
     runner,
+    async tellsHours(origin, contact) {
+      if (!(await runs.wasHeard(origin))) return false
+      const [run] = await runs.listOf(origin.tenant, contact, 1)
+      if (run === undefined) return false
+      const { definition } = await definitions.version(run.tenant, run.flow, run.version)
+      return definition.steps.some(({ kind }) => kind === 'hours')
+    },
     async start() {
       // After a night there may be much to catch up with: nothing waits for it.
       starting ??= runner.start()

@@ -1,5 +1,6 @@
 import type { CacheOwner } from '@eclusa/bounded-cache'
 import {
+  addressesOf,
   AutoReplies,
   AutoReplyStore,
   CareStore,
@@ -12,9 +13,12 @@ import {
   ContactStore,
 } from '@eclusa/contacts'
 import type { ChatId, Clock, InstanceId, TenantId } from '@eclusa/kernel'
-import type { Purpose } from '@eclusa/queue'
+import type { Conversations } from '@eclusa/flows'
+import type { ChatContext, Outbox, Purpose } from '@eclusa/queue'
+import type { InboundJournal } from '@eclusa/session'
 import type { Database, EventLog, Sealer } from '@eclusa/storage'
 import { parsePhoneNumberFromString } from 'libphonenumber-js/min'
+import { zoneOf } from './contact-zone.ts'
 
 /** What the people at the other end need of the rest of the gateway. */
 export interface PeoplePorts {
@@ -90,6 +94,46 @@ export function openPeople(options: {
     clock,
   })
   return { caches, directory, ledger, settings, care, autoReplies }
+}
+
+/** What decides whether a contact may be written to: their opt-outs and consents, and when they last wrote. */
+export function standingFrom(
+  { directory, ledger }: Pick<People, 'directory' | 'ledger'>,
+  journal: Pick<InboundJournal, 'lastInboundAt'>,
+): NonNullable<ChatContext['standing']> {
+  return async ({ tenant, instance, chat }) => {
+    const contact = await directory.at(tenant, chat, instance)
+    const [said, ...inbound] = await Promise.all([
+      ledger.standing(tenant, addressesOf(contact, chat)),
+      ...new Set([chat, ...(contact?.addresses ?? [])])
+        .values()
+        .map((one) => journal.lastInboundAt(instance, one)),
+    ])
+    const lastInboundAt = inbound.reduce((last, at) => ((at ?? 0) > (last ?? 0) ? at : last), null)
+    return { lastInboundAt, zone: contact?.zone ?? zoneOf(contact?.address ?? chat), ...said }
+  }
+}
+
+/** `PeoplePorts.enqueue`: in the queue, and in the history of a conversation that is not closed. */
+export async function enqueueReply(
+  { text, idempotencyKey: key, chat, ...message }: Parameters<PeoplePorts['enqueue']>[0],
+  to: {
+    readonly outbox: Pick<Outbox, 'enqueue'>
+    readonly conversations: Conversations
+    readonly canonicalChat: (instance: InstanceId, chat: ChatId) => Promise<ChatId>
+  },
+): Promise<void> {
+  const conversation = await to.conversations.notClosedIn(message.instance, chat)
+  await to.outbox.enqueue({
+    ...message,
+    chat: await to.canonicalChat(message.instance, chat),
+    content: { kind: 'text', text },
+    idempotency: { key, bodyHash: key },
+    alongside: ({ seq }) =>
+      conversation === undefined
+        ? []
+        : [to.conversations.plan.outboundEntry(conversation, { messageSeq: seq, text, by: 'system' })],
+  })
 }
 
 type Language = 'en' | 'es' | 'pt'

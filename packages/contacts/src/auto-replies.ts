@@ -39,6 +39,8 @@ export class AutoReplies {
       /** Who is answering them. */
       readonly operator: string | null
       readonly heard: Heard
+      /** Whether something else tells them the hours; asked only when the tenant's rule would. Default: nothing does. */
+      readonly isToldElsewhere?: () => Promise<boolean>
     },
   ): Promise<boolean> {
     // Nothing automatic goes to who opted out; who is asked, or told that they are back, hears enough.
@@ -48,6 +50,7 @@ export class AutoReplies {
     const own = message.operator === null ? undefined : rules?.operators[message.operator]
     const rule = own ?? rules?.tenant
     if (rule == null || isOpen(rule.hours, this.#clock.now())) return false
+    if (own === undefined && (await message.isToldElsewhere?.()) === true) return false
     const saidIn = `${instance}:${journalId}`
     const name = own === undefined ? 'tenant' : (message.operator ?? 'tenant')
     if (!(await this.#store.take(message.contact, name, saidIn, rule.cooldownMs))) return false

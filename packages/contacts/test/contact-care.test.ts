@@ -183,7 +183,10 @@ async function openReplies(t: TestContext) {
     pushName: null,
     at: clock.now(),
   })
-  const hear = (journalId: number, o: { operator?: string; heard?: Heard } = {}): Promise<boolean> =>
+  const hear = (
+    journalId: number,
+    o: { operator?: string; heard?: Heard; isToldElsewhere?: () => Promise<boolean> } = {},
+  ): Promise<boolean> =>
     replies.hear({ ...desk, journalId }, { contact, chat: number, operator: null, heard: 'nothing', ...o })
   return { clock, settings, sent, hear, cutOff: (how: boolean) => void (fails = how) }
 }
@@ -223,6 +226,8 @@ test('an operator’s own rule comes before the tenant’s; who opted out or is 
   for (const heard of ['opted_out', 'asks_to_stop', 'opted_in'] as const) {
     assert.equal(await hear(2, { heard }), false)
   }
+  const isToldElsewhere = async (): Promise<boolean> => true
+  assert.equal(await hear(2, { isToldElsewhere }), false, 'a flow tells them the hours')
   assert.equal(await hear(3, { heard: 'wants_person' }), true)
   await clock.tick(DAY)
   assert.equal(await hear(4, { operator }), true)

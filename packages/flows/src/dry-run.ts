@@ -264,6 +264,7 @@ class DryWorld {
     },
     ownerOf: async (): Promise<OperatorId | undefined> => this.#options.owner as OperatorId | undefined,
     admins: async (): Promise<readonly OperatorId[]> => ['admin' as OperatorId],
+    hasLine: async (): Promise<boolean> => true,
     isAnyoneFree: async (): Promise<boolean> => true,
   }
 

@@ -26,6 +26,9 @@ export function conversationsForFlows(conversations: Conversations): FlowConvers
       const all = await operators.list(tenant)
       return all.filter(({ isAdmin }) => isAdmin).map(({ id }) => id)
     },
+    async hasLine(tenant) {
+      return (await conversations.sectors.list(tenant)).length > 0
+    },
     async isAnyoneFree(tenant, sector) {
       return (await operators.free(tenant, sector)).length > 0
     },

@@ -98,6 +98,8 @@ export interface FlowConversations {
   /** Whose customer the contact is. */
   ownerOf(who: { readonly tenant: TenantId; readonly contact: ContactId }): Promise<OperatorId | undefined>
   admins(tenant: TenantId): Promise<readonly OperatorId[]>
+  /** Whether the tenant has a sector, and so a line in which somebody may look. */
+  hasLine(tenant: TenantId): Promise<boolean>
   /** Whether somebody of the sector could take one now. */
   isAnyoneFree(tenant: TenantId, sector: SectorId): Promise<boolean>
 }

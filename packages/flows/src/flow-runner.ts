@@ -292,6 +292,11 @@ export class FlowRunner implements Lifecycle {
         ? undefined
         : await this.#options.flows.serving(tenant, conversation.sector)
     const flow = ofSector ?? (await this.#options.flows.serving(tenant, null))
+    if (flow === undefined && !(await conversations.hasLine(tenant))) {
+      // A tenant without flows and sectors takes messages by its own program: no line grows that nobody serves.
+      await runs.heardAlone(origin, {})
+      return
+    }
     if (flow === undefined || heard === 'wants_person' || heard === 'opted_out') {
       const lines = new Set([conversation.sector, null])
       for (const sector of lines) {

@@ -302,14 +302,18 @@ test('leaves a conversation alone that a person took, and ends the flow', async 
   await process.runner.stop()
 })
 
-test('puts everybody in the default line while no flow is published', async (t) => {
+test('puts everybody in the default line while no flow is published, where there is a line', async (t) => {
   const bench = await openBench(t)
   const process = startProcess(bench, newOutside())
   const journalId = await say(bench, process, 1, 'hello')
   await say(bench, process, 1, 'hello', { journalId })
+  const alone = await conversationOf(bench, 1)
+  // Nobody made a sector: nobody looks into a line, so there is none.
+  assert.deepEqual([alone?.sector, alone?.state, alone?.waitingSince], [null, 'open', null])
+  await bench.sector('sales')
   await say(bench, process, 1, 'hello again')
   const conversation = await conversationOf(bench, 1)
-  assert.deepEqual([conversation?.sector, conversation?.state], ['general', 'open'])
+  assert.deepEqual([conversation?.sector, conversation?.state], ['sales', 'open'])
   assert.deepEqual(
     (await bench.eventTypes()).filter((type) => type.startsWith('conversation')),
     ['conversation.opened', 'conversation.waiting'],
