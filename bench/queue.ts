@@ -118,6 +118,7 @@ try {
       for (const { name, on } of chosen) {
         if (name.startsWith('raw') || options.resumeMs === 0) continue
         const seconds = await resumeAfterKill(name, await placeFor(on, name), envOf(on))
+        if (seconds === undefined) continue
         process.stderr.write(
           `${name}: resumed after ${seconds ?? `more than ${options.resumeMs / 1000}`} s\n`,
         )
@@ -147,18 +148,25 @@ async function measure(order: Order, env: Readonly<Record<string, string>>): Pro
   }
 }
 
-/** From the start of the next process until the messages that the kill interrupted run again; null: not in time. */
+/**
+ * From the start of the next process until the messages that the kill interrupted run again; null: not in time;
+ * undefined: an engine that did not come to run a message of each chat at the same time, so there was nothing to kill.
+ */
 async function resumeAfterKill(
   engine: EngineName,
   place: string,
   env: Readonly<Record<string, string>>,
-): Promise<number | null> {
+): Promise<number | null | undefined> {
   const order: Order = { engine, place, chats: 20, perChat: 3, callers: 20, phaseMs: 0, mode: 'hang' }
   const first = start(order, env)
-  await answer(first, 60_000, engine)
   const gone = new Promise((resolve) => first.once('exit', resolve))
+  const isRunning = await answer(first, 60_000, engine).then(
+    () => true,
+    () => false,
+  )
   first.kill('SIGKILL')
   await gone
+  if (!isRunning) return undefined
   const startedAt = performance.now()
   const second = start({ ...order, mode: 'resume' }, env)
   try {
