@@ -19,46 +19,36 @@ test('contacts who write at once to four sectors, with processes killed: each me
   }
 })
 
+/** Entries after which a conversation is not where it was. */
+const MOVES = new Set(['waiting', 'assigned', 'closed'])
+
 /** The same storm, had one promise been broken once; by the words with which the judge says so. */
 const MUTANTS: Readonly<Record<string, (evidence: Evidence) => Evidence>> = {
   'lines are served in order': (evidence) => {
     const { entries } = evidence
-    // Two who stood in one line at once, in each other's place.
-    const gone = (from: number, conversation: string): number =>
-      entries.findIndex((one, at) => at > from && one.conversation === conversation && one.kind !== 'waiting')
-    for (const [first, one] of entries.entries()) {
-      if (one.kind !== 'waiting') continue
-      const second = entries.findIndex(
-        (other, at) => at > first && other.kind === 'waiting' && other.sector === one.sector,
+    // Somebody came before one who was given out of a line, and still stands there.
+    const at = entries.findIndex((one, from) => {
+      const next = entries.find(
+        (other, to) => to > from && other.conversation === one.conversation && MOVES.has(other.kind),
       )
-      const later = entries[second]
-      if (later === undefined || gone(first, one.conversation) < second) continue
-      return having(evidence, swapped(entries, first, second))
-    }
-    throw new Error('nobody waited behind another')
+      return one.kind === 'waiting' && next?.kind === 'assigned' && next.sector === one.sector
+    })
+    const one = entries[at]
+    assert.ok(one !== undefined, 'somebody was given out of a line')
+    return having(evidence, entries.toSpliced(at, 0, { ...one, conversation: 'earlier' }))
   },
   'a contact has one conversation that is not closed': (evidence) => {
     const { entries } = evidence
-    // A contact's second conversation, opened before the first was closed.
-    const second = entries.findIndex(
-      (one, at) =>
-        one.kind === 'opened' &&
-        entries.slice(0, at).some((other) => other.kind === 'opened' && other.contact === one.contact),
-    )
-    const opened = entries[second]
-    assert.ok(opened !== undefined, 'somebody had two, one after the other')
-    const closed = entries.findLastIndex(
-      (one, at) => at < second && one.kind === 'closed' && one.contact === opened.contact,
-    )
-    return having(evidence, entries.toSpliced(second, 1).toSpliced(closed, 0, opened))
+    const at = entries.findIndex(({ kind }) => kind === 'opened')
+    const one = entries[at]
+    assert.ok(one !== undefined)
+    return having(evidence, entries.toSpliced(at + 1, 0, { ...one, conversation: 'another' }))
   },
   'nobody has more than they can take': (evidence) => {
-    // Everybody is given to one operator.
-    const busy = evidence.entries.find(({ kind }) => kind === 'assigned')?.operator ?? null
-    const entries = evidence.entries.map((one) =>
-      one.kind === 'assigned' ? { ...one, operator: busy } : one,
-    )
-    return having(evidence, entries)
+    const one = evidence.entries.find(({ kind }) => kind === 'assigned')
+    assert.ok(one !== undefined)
+    const more = Array.from({ length: CAPACITY + 1 }, (_, nth) => ({ ...one, conversation: `more ${nth}` }))
+    return having(evidence, [...evidence.entries, ...more])
   },
   'messages of a chat are filed in their order': (evidence) => {
     const { entries, journal } = evidence
