@@ -243,7 +243,7 @@ export class GatewayProcess {
     readonly scan: (qr: string) => Promise<unknown>
   }): Promise<string> {
     const { name, tenant } = options
-    const { id } = await this.call<{ id: string }>('POST', '/v1/instances', { tenant, name })
+    const { id } = await this.call<{ id: string }>('POST', `/v1/tenants/${tenant}/instances`, { name })
     await this.call('POST', `/v1/instances/${id}/start`)
     let qr = ''
     await until(async () => {

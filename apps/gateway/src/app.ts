@@ -55,6 +55,7 @@ import { GuardedHttp } from './guarded-http/guarded-http.ts'
 import { EventStreams } from './events/event-streams.ts'
 import { EventTail } from './events/event-tail.ts'
 import { buildHttp, type HttpServer } from './http/server.ts'
+import type { DeclaredRoute } from './http/route-rules.ts'
 import { installSecret } from './install-secret-store.ts'
 import { InstanceStore } from './instances/instance-store.ts'
 import { Inbox } from './inbox.ts'
@@ -100,6 +101,8 @@ export interface App {
   readonly freshKey: string | null
   /** What to try the demo with; null when it does not run. */
   readonly demo: Demo['example'] | null
+  /** What the HTTP API answers, and to whom. */
+  readonly routes: readonly DeclaredRoute[]
   readonly log: Logger
   /** Graceful, within 10 s, idempotent. */
   stop(): Promise<void>
@@ -504,7 +507,7 @@ export async function startApp(options: AppOptions): Promise<App> {
       maxUnsentBytesOfAll: limits.http.maxUnsentBytes,
       reads,
     })
-    const http = await buildHttp({
+    const { http, routes } = await buildHttp({
       keys,
       instances,
       queue,
@@ -543,7 +546,7 @@ export async function startApp(options: AppOptions): Promise<App> {
     })
     const url = await listen(http, config)
     log.info({ url, instances: instances.all().length }, 'gateway started')
-    return { url, freshKey: keys.fresh, demo: demo?.example ?? null, log, stop: () => stops.run() }
+    return { url, freshKey: keys.fresh, demo: demo?.example ?? null, routes, log, stop: () => stops.run() }
   } catch (error) {
     await stops.run()
     throw error

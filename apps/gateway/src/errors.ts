@@ -17,6 +17,7 @@ type GatewayErrorName =
   | 'NO_QR'
   | 'NO_SUCH_ROUTE'
   | 'NO_SUCH_TEXT'
+  | 'SCOPE_MISSING'
   | 'SIMULATION_OVER'
   | 'SIMULATOR_FAILED'
   | 'STOPPING'
@@ -97,6 +98,12 @@ export const gatewayErrors: Readonly<Record<GatewayErrorName, ErrorKind>> = defi
     message: 'There is nothing at this address',
   },
   NO_SUCH_TEXT: { status: 404, retry: 'never', delivered: 'no', message: 'No such text is paused' },
+  SCOPE_MISSING: {
+    status: 403,
+    retry: 'never',
+    delivered: 'no',
+    message: 'This key lacks the scope that the route needs',
+  },
   SIMULATION_OVER: {
     status: 409,
     retry: 'never',

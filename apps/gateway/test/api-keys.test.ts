@@ -16,11 +16,11 @@ test('the first start makes a key, later ones know it and show none', async (t) 
   const key = first.fresh
   assert.ok(key !== null)
   assert.match(key, /^ecl_[0-9a-z]{8}_[0-9A-Za-z_-]{43}$/)
-  assert.equal(first.scopeOf(key), '*')
+  assert.equal(first.callerOf(key)?.reach, '*')
   await db.reopen()
   const second = await open()
   assert.equal(second.fresh, null)
-  assert.equal(second.scopeOf(key), '*')
+  assert.equal(second.callerOf(key)?.reach, '*')
 })
 
 test('anything else is no key: another secret, another id, a part, a longer one, nothing', async (t) => {
@@ -36,7 +36,7 @@ test('anything else is no key: another secret, another id, a part, a longer one,
     '',
     'preset',
   ]) {
-    assert.equal(keys.scopeOf(wrong), null, wrong)
+    assert.equal(keys.callerOf(wrong), null, wrong)
   }
 })
 
@@ -58,17 +58,17 @@ test('a preset key works without making another, stays, and gives way to the nex
     ApiKeys.open({ store: new ApiKeyStore(db.database), clock: systemClock, preset })
   const first = await open(own)
   assert.equal(first.fresh, null)
-  assert.equal(first.scopeOf(own), '*')
-  assert.equal((await open(null)).scopeOf(own), '*')
+  assert.equal(first.callerOf(own)?.reach, '*')
+  assert.equal((await open(null)).callerOf(own)?.reach, '*')
   const next = await open(`${own}-2`)
-  assert.equal(next.scopeOf(`${own}-2`), '*')
-  assert.equal(next.scopeOf(own), null)
+  assert.equal(next.callerOf(`${own}-2`)?.reach, '*')
+  assert.equal(next.callerOf(own), null)
 })
 
 test('a preset key in our own form is found under its id', async (t) => {
   const db = await openTestDatabase(t, migrations)
   const preset = `ecl_0123abcd_${'x'.repeat(43)}`
   const keys = await ApiKeys.open({ store: new ApiKeyStore(db.database), clock: systemClock, preset })
-  assert.equal(keys.scopeOf(preset), '*')
-  assert.equal(keys.scopeOf(`ecl_0123abcd_${'y'.repeat(43)}`), null)
+  assert.equal(keys.callerOf(preset)?.reach, '*')
+  assert.equal(keys.callerOf(`ecl_0123abcd_${'y'.repeat(43)}`), null)
 })

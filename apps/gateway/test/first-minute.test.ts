@@ -188,7 +188,7 @@ test('starting a real number first ends the demo, hides it, and trusts WhatsAppâ
   assert.equal(isAlive(simulator), true)
   const [demoInstance] = await instancesOf()
 
-  const { id } = await call('POST', '/v1/instances', { tenant: 'acme', name: 'Front desk' })
+  const { id } = await call('POST', '/v1/tenants/acme/instances', { name: 'Front desk' })
   assert.equal((await instancesOf()).length, 4)
   await call('POST', `/v1/instances/${String(id)}/start`)
   assert.equal(trustsWhatsApp(), true)

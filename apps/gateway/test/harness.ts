@@ -106,7 +106,7 @@ export async function startGateway(
 
 /** A new instance that was never started: its messages wait. */
 export async function newInstance(gateway: TestGateway, tenant = 'acme'): Promise<string> {
-  const { body } = await gateway.call('POST', '/v1/instances', { tenant, name: 'Front desk' })
+  const { body } = await gateway.call('POST', `/v1/tenants/${tenant}/instances`, { name: 'Front desk' })
   return String(body['id'])
 }
 

@@ -49,7 +49,9 @@ export class ApiClient {
   }
 
   async createInstance(tenant: string, name: string): Promise<{ readonly id: string }> {
-    return (await this.#call('POST', '/v1/instances', { tenant, name })) as { id: string }
+    return (await this.#call('POST', `/v1/tenants/${encodeURIComponent(tenant)}/instances`, { name })) as {
+      id: string
+    }
   }
 
   async startInstance(id: string): Promise<void> {

@@ -12,7 +12,8 @@ import {
 import { EclusaError, type TenantId } from '@eclusa/kernel'
 import type { FastifyRequest } from 'fastify'
 import { z } from 'zod'
-import { scopeOf } from './auth.ts'
+import { maySee } from '../keys/scopes.ts'
+import { callerOf } from './auth.ts'
 
 /** Longest note or comment. */
 const MAX_WORDS = 4096
@@ -71,9 +72,8 @@ export async function conversationOf(
   request: FastifyRequest & { params: { id: string } },
   conversations: Conversations,
 ): Promise<Conversation> {
-  const scope = scopeOf(request)
   const found = await conversations.find(known(() => parseConversationId(request.params.id), 'NOT_FOUND'))
-  if (found === undefined || (scope !== '*' && scope !== found.tenant)) {
+  if (found === undefined || !maySee(callerOf(request), found)) {
     throw new EclusaError(conversationErrors.NOT_FOUND)
   }
   return found

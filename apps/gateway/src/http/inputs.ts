@@ -15,7 +15,7 @@ import { z } from 'zod'
 import { gatewayErrors } from '../errors.ts'
 import type { Instance } from '../instances/instance-store.ts'
 import type { Instances } from '../instances/instances.ts'
-import { scopeOf } from './auth.ts'
+import { callerOf } from './auth.ts'
 import { badField } from './problem.ts'
 
 /** A text to send: 1 to 65,536 characters (UTF-16 code units, what a string's length is), not blank, encodable. */
@@ -40,7 +40,7 @@ export function instanceOf(
 
 /** @throws GATEWAY_INSTANCE_UNKNOWN also when it belongs to a tenant the key may not see */
 export function instanceNamed(id: string, request: FastifyRequest, instances: Instances): Instance {
-  return instances.get(instanceIdOf(id), scopeOf(request))
+  return instances.get(instanceIdOf(id), callerOf(request))
 }
 
 /** Digits with the country code first. @throws GATEWAY_BAD_REQUEST naming `field` */
@@ -69,9 +69,9 @@ export const tenantParams = z.object({ tenant: z.string() })
 
 /** The tenant in the address, which the key must be allowed to act for. @throws GATEWAY_FORBIDDEN */
 export function tenantOf(request: FastifyRequest & { params: { tenant: string } }): TenantId {
-  const scope = scopeOf(request)
+  const { reach } = callerOf(request)
   const { tenant } = request.params
-  if (scope !== '*' && scope !== tenant) {
+  if (reach !== '*' && reach !== tenant) {
     throw new EclusaError(gatewayErrors.FORBIDDEN, { details: { field: 'tenant' } })
   }
   try {

@@ -33,6 +33,7 @@ import { requireKey } from './auth.ts'
 import { BodyBudget, MAX_BODY_BYTES } from './body-budget.ts'
 import { type HttpLimits, MAX_HEADER_BYTES } from './limits.ts'
 import { problemOf, toEclusaError } from './problem.ts'
+import { type DeclaredRoute, RouteRules } from './route-rules.ts'
 import { contactRoutes } from './routes/contacts.ts'
 import { conversationRoutes } from './routes/conversations.ts'
 import { eventRoutes } from './routes/events.ts'
@@ -85,8 +86,10 @@ export type HttpServer = FastifyInstance<
 
 const REQUEST_TIMEOUT_MS = 15_000
 
-/** The HTTP API, not yet listening. */
-export async function buildHttp(ports: HttpPorts): Promise<HttpServer> {
+/** The HTTP API, not yet listening, and the routes it has. */
+export async function buildHttp(
+  ports: HttpPorts,
+): Promise<{ readonly http: HttpServer; readonly routes: readonly DeclaredRoute[] }> {
   const http = Fastify({
     bodyLimit: MAX_BODY_BYTES,
     requestTimeout: REQUEST_TIMEOUT_MS,
@@ -102,7 +105,9 @@ export async function buildHttp(ports: HttpPorts): Promise<HttpServer> {
   http.setValidatorCompiler(validatorCompiler)
   http.setSerializerCompiler(serializerCompiler)
   acceptJsonOnly(http)
-  http.decorateRequest('scope', null)
+  http.decorateRequest('caller', null)
+  const rules = new RouteRules()
+  http.addHook('onRoute', (route) => rules.declare(route))
   const bodies = new BodyBudget({ maxBytes: ports.limits.maxBodiesBytes, clock: ports.clock })
 
   http.addHook('onRequest', async (request, reply) => {
@@ -112,6 +117,7 @@ export async function buildHttp(ports: HttpPorts): Promise<HttpServer> {
     reply.header('content-security-policy', "default-src 'none'; frame-ancestors 'none'")
     reply.header('referrer-policy', 'no-referrer')
   })
+  http.addHook('onRequest', requireKey(ports.keys))
   // After the key was looked at, before the body is.
   http.addHook('preParsing', async (request, reply) => bodies.enter(request.headers, reply.raw))
   http.addHook('onResponse', async (request, reply) => {
@@ -141,7 +147,6 @@ export async function buildHttp(ports: HttpPorts): Promise<HttpServer> {
   await http.register(healthRoutes, ports)
   await http.register(
     async (v1) => {
-      v1.addHook('onRequest', requireKey(ports.keys))
       await v1.register(instanceRoutes, ports)
       await v1.register(messageRoutes, ports)
       await v1.register(queueRoutes, ports)
@@ -158,7 +163,7 @@ export async function buildHttp(ports: HttpPorts): Promise<HttpServer> {
     },
     { prefix: '/v1' },
   )
-  return http
+  return { http, routes: rules.all }
 }
 
 /**

@@ -1,6 +1,5 @@
 import type { InstanceId, TenantId } from '@eclusa/kernel'
 import type { Settings } from '@eclusa/queue'
-import type { FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { instanceOf, instanceParams, noBody, tenantOf, tenantParams } from './inputs.ts'
 import type { HttpPorts, HttpServer } from './server.ts'
@@ -19,8 +18,8 @@ export interface SettingRoutes<Options extends { readonly enabled: boolean }> {
   /** Of a body that was checked. */
   readonly toOptions: (body: Fields) => Partial<Options>
   readonly toBody: (options: Partial<Options>) => Fields
-  /** Throws when whoever asks may look but not change. */
-  readonly assertMayChange?: (request: FastifyRequest) => void
+  /** Tenants may look but not change. */
+  readonly operatorsOnly?: boolean
 }
 
 /** Shows, replaces and takes away what a tenant or an instance has of its own; from the next message on, without a restart. */
@@ -30,7 +29,7 @@ export function settingRoutes<Options extends { readonly enabled: boolean }>(
   routes: SettingRoutes<Options>,
 ): void {
   const { name, settings, bodyOfTenant, bodyOfInstance, effective, toOptions, toBody } = routes
-  const assertMayChange = routes.assertMayChange ?? (() => undefined)
+  const change = { scope: 'settings', operatorsOnly: routes.operatorsOnly ?? false } as const
   const ofInstance = `/instances/:id/${name}`
   const ofTenant = `/tenants/:tenant/${name}`
   const answer = {
@@ -42,16 +41,20 @@ export function settingRoutes<Options extends { readonly enabled: boolean }>(
     }),
   }
 
-  http.get(ofInstance, { schema: { params: instanceParams, response: answer } }, async (request) =>
-    answerOf(instanceOf(request, instances)),
+  http.get(
+    ofInstance,
+    { config: { scope: 'read', byInstance: true }, schema: { params: instanceParams, response: answer } },
+    async (request) => answerOf(instanceOf(request, instances)),
   )
 
   http.put(
     ofInstance,
-    { schema: { params: instanceParams, body: bodyOfInstance, response: answer } },
+    {
+      config: { ...change, byInstance: true },
+      schema: { params: instanceParams, body: bodyOfInstance, response: answer },
+    },
     async (request) => {
       const { id, tenant } = instanceOf(request, instances)
-      assertMayChange(request)
       await settings.put({ tenant, instance: id, options: given(toOptions(request.body)) })
       return answerOf({ id, tenant })
     },
@@ -59,25 +62,28 @@ export function settingRoutes<Options extends { readonly enabled: boolean }>(
 
   http.delete(
     ofInstance,
-    { schema: { params: instanceParams, body: noBody, response: answer } },
+    {
+      config: { ...change, byInstance: true },
+      schema: { params: instanceParams, body: noBody, response: answer },
+    },
     async (request) => {
       const { id, tenant } = instanceOf(request, instances)
-      assertMayChange(request)
       await settings.delete(tenant, id)
       return answerOf({ id, tenant })
     },
   )
 
-  http.get(ofTenant, { schema: { params: tenantParams, response: { 200: bodyOfTenant } } }, async (request) =>
-    toBody(settings.own(tenantOf(request), null)),
+  http.get(
+    ofTenant,
+    { config: { scope: 'read' }, schema: { params: tenantParams, response: { 200: bodyOfTenant } } },
+    async (request) => toBody(settings.own(tenantOf(request), null)),
   )
 
   http.put(
     ofTenant,
-    { schema: { params: tenantParams, body: bodyOfTenant, response: { 200: bodyOfTenant } } },
+    { config: change, schema: { params: tenantParams, body: bodyOfTenant, response: { 200: bodyOfTenant } } },
     async (request) => {
       const tenant = tenantOf(request)
-      assertMayChange(request)
       await settings.put({ tenant, instance: null, options: given(toOptions(request.body)) })
       return toBody(settings.own(tenant, null))
     },
@@ -85,10 +91,9 @@ export function settingRoutes<Options extends { readonly enabled: boolean }>(
 
   http.delete(
     ofTenant,
-    { schema: { params: tenantParams, body: noBody, response: { 200: bodyOfTenant } } },
+    { config: change, schema: { params: tenantParams, body: noBody, response: { 200: bodyOfTenant } } },
     async (request) => {
       const tenant = tenantOf(request)
-      assertMayChange(request)
       await settings.delete(tenant, null)
       return toBody(settings.own(tenant, null))
     },

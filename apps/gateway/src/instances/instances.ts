@@ -13,7 +13,7 @@ import type { Outbox } from '@eclusa/queue'
 import type { SessionEvents, SessionPool, SessionView } from '@eclusa/session'
 import type { EventLog, Ownership } from '@eclusa/storage'
 import { gatewayErrors } from '../errors.ts'
-import type { KeyScope } from '../keys/api-key-store.ts'
+import { type Caller, maySee } from '../keys/scopes.ts'
 import type { Instance, InstanceChange, InstanceStore } from './instance-store.ts'
 
 /** An instance with what its session shows just now. */
@@ -86,21 +86,20 @@ export class Instances {
     return [...this.#instances.values()]
   }
 
-  /** What `scope` may see, oldest first; simulated ones only while the simulator runs, unless `hidden`. */
-  list(scope: KeyScope, options: { readonly hidden: boolean }): readonly Instance[] {
+  /** What the caller may see, oldest first; simulated ones only while the simulator runs, unless `hidden`. */
+  list(caller: Caller, options: { readonly hidden: boolean }): readonly Instance[] {
     return this.all().filter((instance) => {
-      if (this.#deleting.has(instance.id)) return false
-      const isTheirs = scope === '*' || scope === instance.tenant
-      return isTheirs && (!instance.simulated || this.#simulatorRuns || options.hidden)
+      const { id, tenant } = instance
+      if (this.#deleting.has(id) || !maySee(caller, { tenant, instance: id })) return false
+      return !instance.simulated || this.#simulatorRuns || options.hidden
     })
   }
 
-  /** @throws GATEWAY_INSTANCE_UNKNOWN also when it belongs to another tenant */
-  get(id: InstanceId, scope: KeyScope): Instance {
+  /** @throws GATEWAY_INSTANCE_UNKNOWN also when it is not for this caller */
+  get(id: InstanceId, caller: Caller): Instance {
     const instance = this.#instances.get(id)
-    if (instance === undefined || this.#deleting.has(id) || (scope !== '*' && scope !== instance.tenant)) {
-      throw unknown()
-    }
+    if (instance === undefined || this.#deleting.has(id)) throw unknown()
+    if (!maySee(caller, { tenant: instance.tenant, instance: id })) throw unknown()
     return instance
   }
 

@@ -1,14 +1,11 @@
-import type { TenantId } from '@eclusa/kernel'
 import type { Database, Statement } from '@eclusa/storage'
-
-/** Whom a key lets act: an operator everywhere, a tenant inside itself. */
-export type KeyScope = '*' | TenantId
+import type { Reach } from './scopes.ts'
 
 export interface ApiKeyRow {
   readonly id: string
   /** SHA-256, 32 bytes. */
   readonly digest: Uint8Array
-  readonly scope: KeyScope
+  readonly reach: Reach
   readonly origin: 'generated' | 'preset'
 }
 
@@ -29,7 +26,7 @@ export class ApiKeyStore {
     return rows.map((row) => ({
       id: row['id'] as string,
       digest: row['digest'] as Uint8Array,
-      scope: row['scope'] as KeyScope,
+      reach: row['scope'] as Reach,
       origin: row['origin'] as ApiKeyRow['origin'],
     }))
   }
@@ -50,6 +47,6 @@ export class ApiKeyStore {
 function insertion(key: ApiKeyRow, createdAt: number): Statement {
   return {
     sql: 'insert into "ApiKey" (id, digest, scope, origin, created_at) values (?, ?, ?, ?, ?)',
-    params: [key.id, key.digest, key.scope, key.origin, createdAt],
+    params: [key.id, key.digest, key.reach, key.origin, createdAt],
   }
 }

@@ -1,12 +1,13 @@
 import { createHash, randomBytes, timingSafeEqual } from 'node:crypto'
 import { type Clock, randomBase32 } from '@eclusa/kernel'
-import type { ApiKeyRow, ApiKeyStore, KeyScope } from './api-key-store.ts'
+import type { ApiKeyRow, ApiKeyStore } from './api-key-store.ts'
 import { MAX_KEYS } from './limits.ts'
+import { type Caller, keyScopes } from './scopes.ts'
 
 /** The id of an operator's own key that has not our form. */
 const PRESET_ID = 'preset'
 /** What an unknown id is compared with, so that it takes as long as a known one. */
-const NOBODY = { digest: sha256(randomBytes(32).toString('hex')), scope: null } as const
+const NOBODY: Uint8Array = sha256(randomBytes(32).toString('hex'))
 
 /** Who may use the API. Keys look like `ecl_<8 id>_<43 secret>`; only the SHA-256 of the secret is kept. */
 export class ApiKeys {
@@ -32,22 +33,23 @@ export class ApiKeys {
     const { store, clock, preset } = options
     let fresh: string | null = null
     if (preset !== null) {
-      await store.replacePreset({ ...splitKey(preset), scope: '*', origin: 'preset' }, clock.now())
+      await store.replacePreset({ ...splitKey(preset), reach: '*', origin: 'preset' }, clock.now())
     }
     let keys = await store.list(MAX_KEYS)
     if (keys.length === 0) {
       fresh = makeKey()
-      await store.insert({ ...splitKey(fresh), scope: '*', origin: 'generated' }, clock.now())
+      await store.insert({ ...splitKey(fresh), reach: '*', origin: 'generated' }, clock.now())
       keys = await store.list(MAX_KEYS)
     }
     return new ApiKeys(keys, fresh)
   }
 
-  /** What the presented key may do; null when it is no key of ours. Takes the same time whether its id exists. */
-  scopeOf(presented: string): KeyScope | null {
+  /** Who presents this key; null when it is no key of ours. Takes the same time whether its id exists. */
+  callerOf(presented: string): Caller | null {
     const { id, digest } = splitKey(presented)
-    const known = this.#keys.get(id) ?? NOBODY
-    return timingSafeEqual(digest, known.digest) ? known.scope : null
+    const known = this.#keys.get(id)
+    if (!timingSafeEqual(digest, known?.digest ?? NOBODY) || known === undefined) return null
+    return { keyId: id, reach: known.reach, scopes: new Set(keyScopes), instances: null }
   }
 }
 

@@ -72,6 +72,7 @@ export async function contactRoutes(http: HttpServer, ports: HttpPorts): Promise
   http.post(
     '/tenants/:tenant/ledger',
     {
+      config: { scope: 'app' },
       schema: {
         params: tenantParams,
         body: recordBody,
@@ -105,6 +106,7 @@ export async function contactRoutes(http: HttpServer, ports: HttpPorts): Promise
   http.get(
     '/tenants/:tenant/ledger',
     {
+      config: { scope: 'read' },
       schema: {
         params: tenantParams,
         querystring: listQuery,
@@ -131,6 +133,7 @@ export async function contactRoutes(http: HttpServer, ports: HttpPorts): Promise
   http.get(
     '/tenants/:tenant/contacts/:contact/standing',
     {
+      config: { scope: 'read' },
       schema: {
         params: tenantParams.extend({ contact: z.string().max(200) }),
         response: { 200: standing },

@@ -136,7 +136,10 @@ export async function conversationRoutes(http: HttpServer, ports: HttpPorts): Pr
   /** Newest first. */
   http.get(
     '/tenants/:tenant/conversations',
-    { schema: { params: tenantParams, querystring: listQuery, response: { 200: page } } },
+    {
+      config: { scope: 'read' },
+      schema: { params: tenantParams, querystring: listQuery, response: { 200: page } },
+    },
     async (request) => {
       const tenant = tenantOf(request)
       const { state, sector, operator, contact, instance, before, limit } = request.query
@@ -158,6 +161,7 @@ export async function conversationRoutes(http: HttpServer, ports: HttpPorts): Pr
   http.get(
     '/tenants/:tenant/conversations/statistics',
     {
+      config: { scope: 'read' },
       schema: {
         params: tenantParams,
         querystring: statisticsQuery,
@@ -183,15 +187,20 @@ export async function conversationRoutes(http: HttpServer, ports: HttpPorts): Pr
     },
   )
 
-  http.get('/conversations/:id', { schema: { params, response: { 200: one } } }, async (request) => {
-    const found = await conversationOf(request, conversations)
-    return { ...shownConversation(found), position: await conversations.positionOf(found) }
-  })
+  http.get(
+    '/conversations/:id',
+    { config: { scope: 'read', byInstance: true }, schema: { params, response: { 200: one } } },
+    async (request) => {
+      const found = await conversationOf(request, conversations)
+      return { ...shownConversation(found), position: await conversations.positionOf(found) }
+    },
+  )
 
   /** Everything that happened, oldest first: messages with their content, answers with their state, notes, moves. */
   http.get(
     '/conversations/:id/history',
     {
+      config: { scope: 'read', byInstance: true },
       schema: {
         params,
         querystring: historyQuery,
@@ -212,6 +221,7 @@ export async function conversationRoutes(http: HttpServer, ports: HttpPorts): Pr
   http.post(
     '/conversations/:id/messages',
     {
+      config: { scope: 'send', byInstance: true },
       schema: {
         params,
         headers: answerHeaders,
@@ -257,7 +267,10 @@ export async function conversationRoutes(http: HttpServer, ports: HttpPorts): Pr
 
   http.post(
     '/conversations/:id/notes',
-    { schema: { params, body: noteBody, response: { 201: conversationShape } } },
+    {
+      config: { scope: 'app', byInstance: true },
+      schema: { params, body: noteBody, response: { 201: conversationShape } },
+    },
     async (request, reply) => {
       const found = await conversationOf(request, conversations)
       const { text, key } = request.body
@@ -271,7 +284,10 @@ export async function conversationRoutes(http: HttpServer, ports: HttpPorts): Pr
   /** To the end of a sector's line; the answer says who got it, or that it waits. */
   http.post(
     '/conversations/:id/wait',
-    { schema: { params, body: waitBody.default({}), response: { 200: one } } },
+    {
+      config: { scope: 'app', byInstance: true },
+      schema: { params, body: waitBody.default({}), response: { 200: one } },
+    },
     async (request) => {
       const found = await conversationOf(request, conversations)
       const { sector = null, skill = null, rule = null, seed = null, ...more } = request.body
@@ -283,7 +299,10 @@ export async function conversationRoutes(http: HttpServer, ports: HttpPorts): Pr
 
   http.post(
     '/conversations/:id/assign',
-    { schema: { params, body: assignBody, response: { 200: conversationShape } } },
+    {
+      config: { scope: 'app', byInstance: true },
+      schema: { params, body: assignBody, response: { 200: conversationShape } },
+    },
     async (request) => {
       const found = await conversationOf(request, conversations)
       const { operator, evenIfAway } = request.body
@@ -295,7 +314,10 @@ export async function conversationRoutes(http: HttpServer, ports: HttpPorts): Pr
   /** To another operator, in the sector if one is named; or to the end of the line of a sector. */
   http.post(
     '/conversations/:id/transfer',
-    { schema: { params, body: transferBody, response: { 200: conversationShape } } },
+    {
+      config: { scope: 'app', byInstance: true },
+      schema: { params, body: transferBody, response: { 200: conversationShape } },
+    },
     async (request) => {
       const found = await conversationOf(request, conversations)
       const { operator, sector, skill = null, evenIfAway } = request.body
@@ -316,13 +338,17 @@ export async function conversationRoutes(http: HttpServer, ports: HttpPorts): Pr
   /** Back to where it stood in its sector's line. */
   http.post(
     '/conversations/:id/return',
-    { schema: { params, body: onlyBy, response: { 200: conversationShape } } },
+    {
+      config: { scope: 'app', byInstance: true },
+      schema: { params, body: onlyBy, response: { 200: conversationShape } },
+    },
     async (request) => change(request, (found, by) => conversations.returnToLine(found, by)),
   )
 
   http.post(
     '/conversations/:id/close',
     {
+      config: { scope: 'app', byInstance: true },
       schema: {
         params,
         body: closeBody.default({ reason: 'resolved' }),
@@ -337,7 +363,10 @@ export async function conversationRoutes(http: HttpServer, ports: HttpPorts): Pr
 
   http.post(
     '/conversations/:id/reopen',
-    { schema: { params, body: onlyBy, response: { 200: conversationShape } } },
+    {
+      config: { scope: 'app', byInstance: true },
+      schema: { params, body: onlyBy, response: { 200: conversationShape } },
+    },
     async (request) => change(request, (found, by) => conversations.reopen(found, by)),
   )
 

@@ -1,7 +1,7 @@
 import type { ServerResponse } from 'node:http'
 import { z } from 'zod'
 import type { StreamSink } from '../../events/event-streams.ts'
-import { scopeOf } from '../auth.ts'
+import { callerOf } from '../auth.ts'
 import type { HttpPorts, HttpServer } from '../server.ts'
 
 const cursor = z.coerce.number('must be a whole number').int('must be a whole number').min(0)
@@ -13,8 +13,9 @@ const headers = z.looseObject({ 'last-event-id': cursor.optional() })
 
 /** Everything that happens, as server-sent events; without a cursor from now on. */
 export async function eventRoutes(http: HttpServer, ports: HttpPorts): Promise<void> {
-  http.get('/events', { schema: { querystring: query, headers } }, async (request, reply) => {
-    const scope = scopeOf(request)
+  const options = { config: { scope: 'read' }, schema: { querystring: query, headers } } as const
+  http.get('/events', options, async (request, reply) => {
+    const { reach } = callerOf(request)
     const after = request.headers['last-event-id'] ?? request.query.after ?? null
     const response = reply.raw
     let gone = (): void => {}
@@ -30,7 +31,7 @@ export async function eventRoutes(http: HttpServer, ports: HttpPorts): Promise<v
       })
       response.on('close', () => gone())
     })
-    gone = ports.streams.open(sink, { after, ...(scope === '*' ? {} : { tenant: scope }) })
+    gone = ports.streams.open(sink, { after, ...(reach === '*' ? {} : { tenant: reach }) })
     return reply
   })
 }

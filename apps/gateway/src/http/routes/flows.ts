@@ -15,7 +15,7 @@ import { EclusaError, type TenantId } from '@eclusa/kernel'
 import { z } from 'zod'
 import { dryRunCare } from '../../dry-run-care.ts'
 import { httpErrors } from '../../guarded-http/errors.ts'
-import { scopeOf } from '../auth.ts'
+import { callerOf } from '../auth.ts'
 import { conversationOf } from '../conversation-inputs.ts'
 import { instantInput, noBody, tenantOf, tenantParams } from '../inputs.ts'
 import { badField } from '../problem.ts'
@@ -128,7 +128,10 @@ export async function flowRoutes(http: HttpServer, ports: HttpPorts): Promise<vo
 
   http.get(
     '/tenants/:tenant/flows',
-    { schema: { params: tenantParams, response: { 200: z.object({ items: z.array(entry) }) } } },
+    {
+      config: { scope: 'read' },
+      schema: { params: tenantParams, response: { 200: z.object({ items: z.array(entry) }) } },
+    },
     async (request) => {
       const tenant = tenantOf(request)
       return reads.run(async () => ({ items: (await definitions.list(tenant)).map(shownEntry) }))
@@ -139,6 +142,7 @@ export async function flowRoutes(http: HttpServer, ports: HttpPorts): Promise<vo
   http.put(
     '/tenants/:tenant/flows/:flow',
     {
+      config: { scope: 'flow' },
       schema: {
         params: flowParams,
         body: documentBody,
@@ -159,6 +163,7 @@ export async function flowRoutes(http: HttpServer, ports: HttpPorts): Promise<vo
   http.get(
     '/tenants/:tenant/flows/:flow',
     {
+      config: { scope: 'read' },
       schema: {
         params: flowParams,
         querystring: z.strictObject({ version: versionInput.optional() }),
@@ -179,6 +184,7 @@ export async function flowRoutes(http: HttpServer, ports: HttpPorts): Promise<vo
   http.get(
     '/tenants/:tenant/flows/:flow/versions',
     {
+      config: { scope: 'read' },
       schema: {
         params: flowParams,
         querystring: z.strictObject({
@@ -200,6 +206,7 @@ export async function flowRoutes(http: HttpServer, ports: HttpPorts): Promise<vo
   http.post(
     '/tenants/:tenant/flows/:flow/publish',
     {
+      config: { scope: 'flow' },
       schema: {
         params: flowParams,
         body: z.strictObject({ version: versionInput.optional() }).nullish(),
@@ -221,21 +228,27 @@ export async function flowRoutes(http: HttpServer, ports: HttpPorts): Promise<vo
   /** Nobody begins it any more; what runs goes on. */
   http.delete(
     '/tenants/:tenant/flows/:flow/publish',
-    { schema: { params: flowParams, body: noBody, response: { 200: entry } } },
+    { config: { scope: 'flow' }, schema: { params: flowParams, body: noBody, response: { 200: entry } } },
     async (request) => shownEntry(await definitions.publish(tenantOf(request), request.params.flow, null)),
   )
 
   /** What is wrong with a document, whatever its form. */
   http.post(
     '/tenants/:tenant/flows/lint',
-    { schema: { params: tenantParams, body: documentBody, response: { 200: findings } } },
+    {
+      config: { scope: 'flow' },
+      schema: { params: tenantParams, body: documentBody, response: { 200: findings } },
+    },
     async (request) => ({ findings: [...(await lint(tenantOf(request), request.body))] }),
   )
 
   /** The document, or one that was put, against a contact who says these lines; nothing is sent, or kept. */
   http.post(
     '/tenants/:tenant/flows/dry-run',
-    { schema: { params: tenantParams, body: dryRunBody, response: { 200: dryRunAnswer } } },
+    {
+      config: { scope: 'flow' },
+      schema: { params: tenantParams, body: dryRunBody, response: { 200: dryRunAnswer } },
+    },
     async (request) => {
       const tenant = tenantOf(request)
       const { definition, flow, version, startAt, contact = {}, lines, ...rest } = request.body
@@ -263,6 +276,7 @@ export async function flowRoutes(http: HttpServer, ports: HttpPorts): Promise<vo
   http.get(
     '/tenants/:tenant/contacts/:contact/flow-runs',
     {
+      config: { scope: 'read' },
       schema: {
         params: tenantParams.extend({
           contact: z.string().regex(/^con_[0-9a-z]{20}$/, 'must be the id of a contact'),
@@ -281,6 +295,7 @@ export async function flowRoutes(http: HttpServer, ports: HttpPorts): Promise<vo
   http.post(
     '/conversations/:id/flow',
     {
+      config: { scope: 'flow', byInstance: true },
       schema: {
         params: z.object({ id: z.string() }),
         body: z.strictObject({ flow: z.string('must be the name of a flow').max(40) }),
@@ -301,6 +316,7 @@ export async function flowRoutes(http: HttpServer, ports: HttpPorts): Promise<vo
   http.get(
     '/flows/active',
     {
+      config: { scope: 'read' },
       schema: {
         response: {
           200: z.object({
@@ -314,10 +330,10 @@ export async function flowRoutes(http: HttpServer, ports: HttpPorts): Promise<vo
       },
     },
     async (request) => {
-      const scope = scopeOf(request)
+      const { reach } = callerOf(request)
       const seen = runner
         .getActiveFlowsStats()
-        .flows.filter(({ tenant }) => scope === '*' || tenant === scope)
+        .flows.filter(({ tenant }) => reach === '*' || tenant === reach)
       return {
         total: seen.reduce((sum, { count }) => sum + count, 0),
         oldestMs: Math.max(0, ...seen.map(({ oldestMs }) => oldestMs)),
@@ -329,6 +345,7 @@ export async function flowRoutes(http: HttpServer, ports: HttpPorts): Promise<vo
   http.get(
     '/flow-templates',
     {
+      config: { scope: 'read' },
       schema: {
         response: { 200: z.object({ names: z.array(z.string()), languages: z.array(z.string()) }) },
       },
@@ -340,6 +357,7 @@ export async function flowRoutes(http: HttpServer, ports: HttpPorts): Promise<vo
   http.get(
     '/flow-templates/:name',
     {
+      config: { scope: 'read' },
       schema: {
         params: z.object({ name: z.string() }),
         querystring: z.strictObject({ language: z.string().default('en') }),

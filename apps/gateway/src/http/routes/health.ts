@@ -6,10 +6,12 @@ const answer = z.object({ status: z.literal('ok') })
 /** For machines that watch over this one; without a key, and without anything to learn from. */
 export async function healthRoutes(http: HttpServer, ports: HttpPorts): Promise<void> {
   /** The event loop turns. */
-  http.get('/livez', { schema: { response: { 200: answer } } }, async () => ({ status: 'ok' as const }))
+  http.get('/livez', { config: { scope: 'public' }, schema: { response: { 200: answer } } }, async () => ({
+    status: 'ok' as const,
+  }))
 
   /** Work can be taken and stored. */
-  http.get('/readyz', { schema: { response: { 200: answer } } }, async () => {
+  http.get('/readyz', { config: { scope: 'public' }, schema: { response: { 200: answer } } }, async () => {
     await ports.ready.check()
     return { status: 'ok' as const }
   })

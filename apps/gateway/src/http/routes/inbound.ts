@@ -32,7 +32,10 @@ const setAsideParams = instanceParams.extend({ message: z.string() })
 export async function inboundRoutes(http: HttpServer, ports: HttpPorts): Promise<void> {
   http.get(
     '/instances/:id/inbound',
-    { schema: { params: instanceParams, querystring: query, response: { 200: page } } },
+    {
+      config: { scope: 'read', byInstance: true },
+      schema: { params: instanceParams, querystring: query, response: { 200: page } },
+    },
     async (request) => {
       const { id } = instanceOf(request, ports.instances)
       const { after, limit } = request.query
@@ -49,7 +52,10 @@ export async function inboundRoutes(http: HttpServer, ports: HttpPorts): Promise
   // What could not be processed in five tries, and waits for somebody to decide.
   http.get(
     '/instances/:id/inbound/set-aside',
-    { schema: { params: instanceParams, querystring: query, response: { 200: setAsidePage } } },
+    {
+      config: { scope: 'read', byInstance: true },
+      schema: { params: instanceParams, querystring: query, response: { 200: setAsidePage } },
+    },
     async (request) => {
       const { id } = instanceOf(request, ports.instances)
       const { after, limit } = request.query
@@ -70,7 +76,10 @@ export async function inboundRoutes(http: HttpServer, ports: HttpPorts): Promise
 
   http.post(
     '/instances/:id/inbound/set-aside/:message/retry',
-    { schema: { params: setAsideParams, body: noBody, response: { 202: z.null() } } },
+    {
+      config: { scope: 'queue', byInstance: true },
+      schema: { params: setAsideParams, body: noBody, response: { 202: z.null() } },
+    },
     async (request, reply) => {
       const { id, tenant } = instanceOf(request, ports.instances)
       await ports.inbox.retry(tenant, id, journalIdOf(request.params.message))
@@ -80,7 +89,10 @@ export async function inboundRoutes(http: HttpServer, ports: HttpPorts): Promise
 
   http.delete(
     '/instances/:id/inbound/set-aside/:message',
-    { schema: { params: setAsideParams, body: noBody, response: { 204: z.null() } } },
+    {
+      config: { scope: 'queue', byInstance: true },
+      schema: { params: setAsideParams, body: noBody, response: { 204: z.null() } },
+    },
     async (request, reply) => {
       const { id } = instanceOf(request, ports.instances)
       await ports.inbox.drop(id, journalIdOf(request.params.message))

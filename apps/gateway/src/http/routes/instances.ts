@@ -1,11 +1,10 @@
-import { EclusaError, parseTenantId } from '@eclusa/kernel'
+import { EclusaError } from '@eclusa/kernel'
 import { z } from 'zod'
 import { gatewayErrors } from '../../errors.ts'
 import type { InstanceView } from '../../instances/instances.ts'
 import { qrPng, qrSvg } from '../../qr.ts'
-import { scopeOf } from '../auth.ts'
-import { digitsOf, instanceOf, instanceParams, noBody } from '../inputs.ts'
-import { badField } from '../problem.ts'
+import { callerOf } from '../auth.ts'
+import { digitsOf, instanceOf, instanceParams, noBody, tenantOf, tenantParams } from '../inputs.ts'
 import type { HttpPorts, HttpServer } from '../server.ts'
 
 const sessionState = z.enum([
@@ -23,7 +22,6 @@ const sessionState = z.enum([
 ])
 
 const createBody = z.strictObject({
-  tenant: z.string({ error: 'must be a text' }),
   name: z
     .string({ error: 'must be a text' })
     .trim()
@@ -62,15 +60,13 @@ export async function instanceRoutes(http: HttpServer, ports: HttpPorts): Promis
   const { instances } = ports
 
   http.post(
-    '/instances',
-    { schema: { body: createBody, response: { 201: created } } },
+    '/tenants/:tenant/instances',
+    {
+      config: { scope: 'control' },
+      schema: { params: tenantParams, body: createBody, response: { 201: created } },
+    },
     async (request, reply) => {
-      const tenant = tenantOf(request.body.tenant)
-      const scope = scopeOf(request)
-      if (scope !== '*' && scope !== tenant) {
-        throw new EclusaError(gatewayErrors.FORBIDDEN, { details: { field: 'tenant' } })
-      }
-      const instance = await instances.create({ tenant, name: request.body.name })
+      const instance = await instances.create({ tenant: tenantOf(request), name: request.body.name })
       const { state } = instances.view(instance)
       return reply
         .code(201)
@@ -81,23 +77,29 @@ export async function instanceRoutes(http: HttpServer, ports: HttpPorts): Promis
 
   http.get(
     '/instances',
-    { schema: { querystring: listQuery, response: { 200: z.object({ items: z.array(instanceAnswer) }) } } },
+    {
+      config: { scope: 'read', byInstance: true },
+      schema: { querystring: listQuery, response: { 200: z.object({ items: z.array(instanceAnswer) }) } },
+    },
     async (request) => {
-      const found = instances.list(scopeOf(request), { hidden: request.query.include === 'hidden' })
+      const found = instances.list(callerOf(request), { hidden: request.query.include === 'hidden' })
       return { items: found.map((instance) => toAnswer(instances.view(instance))) }
     },
   )
 
   http.get(
     '/instances/:id',
-    { schema: { params: instanceParams, response: { 200: instanceAnswer } } },
+    {
+      config: { scope: 'read', byInstance: true },
+      schema: { params: instanceParams, response: { 200: instanceAnswer } },
+    },
     async (request) => toAnswer(instances.view(instanceOf(request, instances))),
   )
 
   /** Logs out, cancels what waits, forgets everything of it. */
   http.delete(
     '/instances/:id',
-    { schema: { params: instanceParams, body: noBody } },
+    { config: { scope: 'erase', byInstance: true }, schema: { params: instanceParams, body: noBody } },
     async (request, reply) => {
       await instances.delete(instanceOf(request, instances))
       return reply.code(204).send()
@@ -107,7 +109,10 @@ export async function instanceRoutes(http: HttpServer, ports: HttpPorts): Promis
   for (const verb of ['start', 'stop', 'logout'] as const) {
     http.post(
       `/instances/:id/${verb}`,
-      { schema: { params: instanceParams, body: noBody, response: { 200: instanceAnswer } } },
+      {
+        config: { scope: 'control', byInstance: true },
+        schema: { params: instanceParams, body: noBody, response: { 200: instanceAnswer } },
+      },
       async (request) => {
         const instance = instanceOf(request, instances)
         await instances[verb](instance)
@@ -117,28 +122,33 @@ export async function instanceRoutes(http: HttpServer, ports: HttpPorts): Promis
   }
 
   /** The QR code to scan, as a picture or as its text, by `Accept`. It changes every 20 to 60 s: ask again. */
-  http.get('/instances/:id/qr', { schema: { params: instanceParams } }, async (request, reply) => {
-    const instance = instanceOf(request, instances)
-    const form = qrFormOf(request.headers.accept)
-    const { qr, state } = instances.view(instance)
-    if (qr === null) throw noQr(state)
-    reply.header('vary', 'accept').header('expires', new Date(qr.expiresAt).toUTCString()).type(form)
-    switch (form) {
-      case 'image/svg+xml':
-        return reply.send(await qrSvg(qr.text))
-      case 'image/png':
-        return reply.send(await qrPng(qr.text))
-      case 'application/json':
-        return reply.send({ qr: qr.text, expiresAt: new Date(qr.expiresAt).toISOString() })
-      default:
-        return form satisfies never
-    }
-  })
+  http.get(
+    '/instances/:id/qr',
+    { config: { scope: 'control', byInstance: true }, schema: { params: instanceParams } },
+    async (request, reply) => {
+      const instance = instanceOf(request, instances)
+      const form = qrFormOf(request.headers.accept)
+      const { qr, state } = instances.view(instance)
+      if (qr === null) throw noQr(state)
+      reply.header('vary', 'accept').header('expires', new Date(qr.expiresAt).toUTCString()).type(form)
+      switch (form) {
+        case 'image/svg+xml':
+          return reply.send(await qrSvg(qr.text))
+        case 'image/png':
+          return reply.send(await qrPng(qr.text))
+        case 'application/json':
+          return reply.send({ qr: qr.text, expiresAt: new Date(qr.expiresAt).toISOString() })
+        default:
+          return form satisfies never
+      }
+    },
+  )
 
   /** The eight characters to type into the phone that has `number`. */
   http.post(
     '/instances/:id/pairing-code',
     {
+      config: { scope: 'control', byInstance: true },
       schema: {
         params: instanceParams,
         body: pairingBody,
@@ -189,15 +199,6 @@ function noQr(state: InstanceView['state']): EclusaError {
     stopped: 'This instance is stopped: start it',
   }[state]
   return new EclusaError(gatewayErrors.NO_QR, { message, details: { state } })
-}
-
-function tenantOf(text: string): ReturnType<typeof parseTenantId> {
-  try {
-    return parseTenantId(text)
-  } catch (error) {
-    if (error instanceof EclusaError) throw badField('tenant', error.message.replace(/^tenant /, ''))
-    throw error
-  }
 }
 
 function toAnswer(view: InstanceView): z.input<typeof instanceAnswer> {

@@ -1,7 +1,6 @@
 import { isDayOfRest, MAX_DAYS_OF_REST } from '@eclusa/kernel'
 import type { CareOptions } from '@eclusa/queue'
 import { z } from 'zod'
-import { assertOperator } from '../auth.ts'
 import type { HttpPorts, HttpServer } from '../server.ts'
 import { settingRoutes } from '../setting-routes.ts'
 
@@ -65,7 +64,7 @@ export async function limitRoutes(http: HttpServer, ports: HttpPorts): Promise<v
     effective: bodyOfTenant.required(),
     toOptions,
     toBody,
-    assertMayChange: assertOperator,
+    operatorsOnly: true,
   })
 }
 

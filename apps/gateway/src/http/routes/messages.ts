@@ -13,7 +13,8 @@ import type { FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { messageErrors } from '../../errors.ts'
 import type { Instance } from '../../instances/instance-store.ts'
-import { scopeOf } from '../auth.ts'
+import { maySee } from '../../keys/scopes.ts'
+import { callerOf } from '../auth.ts'
 import {
   chatOf,
   instanceNamed,
@@ -119,7 +120,10 @@ export async function messageRoutes(http: HttpServer, ports: HttpPorts): Promise
   /** 202 means: on disk. The same `Idempotency-Key` again gives the same answer and sends nothing. */
   http.post(
     '/instances/:id/messages',
-    { schema: { params: instanceParams, headers: sendHeaders, body: sendBody, response: { 202: accepted } } },
+    {
+      config: { scope: 'send', byInstance: true },
+      schema: { params: instanceParams, headers: sendHeaders, body: sendBody, response: { 202: accepted } },
+    },
     async (request, reply) => {
       const instance = instanceOf(request, instances)
       instances.assertUsable(instance)
@@ -140,6 +144,7 @@ export async function messageRoutes(http: HttpServer, ports: HttpPorts): Promise
   http.post(
     '/instances/:id/messages/batch',
     {
+      config: { scope: 'send', byInstance: true },
       schema: {
         params: instanceParams,
         headers: sendHeaders,
@@ -169,35 +174,50 @@ export async function messageRoutes(http: HttpServer, ports: HttpPorts): Promise
   )
 
   /** Newest first, those that wait and those that ended in the last 72 hours. */
-  http.get('/messages', { schema: { querystring: listQuery, response: { 200: page } } }, async (request) => {
-    const { instance, chat, state, before, limit } = request.query
-    const scope = scopeOf(request)
-    const filter = {
-      ...(scope === '*' ? {} : { tenant: scope }),
-      ...(instance === undefined ? {} : { instance: instanceNamed(instance, request, instances).id }),
-      ...(chat === undefined ? {} : { chat: chatOf(chat, 'chat') }),
-      ...(state === undefined ? {} : { state }),
-      ...(before === undefined ? {} : { before: cursorOf(before) }),
-    }
-    return reads.run(async () => {
-      const { items, next } = await control.list({ ...filter, limit })
-      return {
-        items: items.map((status) => ({ ...toAnswer(status), instance: status.instance, chat: status.chat })),
-        next,
+  http.get(
+    '/messages',
+    {
+      config: { scope: 'read', byInstance: true },
+      schema: { querystring: listQuery, response: { 200: page } },
+    },
+    async (request) => {
+      const { instance, chat, state, before, limit } = request.query
+      const caller = callerOf(request)
+      const filter = {
+        ...(caller.reach === '*' ? {} : { tenant: caller.reach }),
+        ...(instance === undefined ? {} : { instance: instanceNamed(instance, request, instances).id }),
+        ...(chat === undefined ? {} : { chat: chatOf(chat, 'chat') }),
+        ...(state === undefined ? {} : { state }),
+        ...(before === undefined ? {} : { before: cursorOf(before) }),
       }
-    })
-  })
+      return reads.run(async () => {
+        const { items, next } = await control.list({ ...filter, limit })
+        return {
+          items: items
+            .filter((status) => maySee(caller, status))
+            .map((status) => ({ ...toAnswer(status), instance: status.instance, chat: status.chat })),
+          next,
+        }
+      })
+    },
+  )
 
   http.get(
     '/messages/:id',
-    { schema: { params: messageParams, response: { 200: message } } },
+    {
+      config: { scope: 'read', byInstance: true },
+      schema: { params: messageParams, response: { 200: message } },
+    },
     async (request) => toAnswer(await statusFor(request)),
   )
 
   /** Everything that keeps a message from being sent now; `waits` is empty when it does not wait. */
   http.get(
     '/messages/:id/why',
-    { schema: { params: messageParams, response: { 200: waiting } } },
+    {
+      config: { scope: 'read', byInstance: true },
+      schema: { params: messageParams, response: { 200: waiting } },
+    },
     async (request) => {
       const { id, state } = await statusFor(request)
       const { waits, expiresAt } = await control.why(id)
@@ -213,7 +233,10 @@ export async function messageRoutes(http: HttpServer, ports: HttpPorts): Promise
   /** Only a message that waits can be cancelled: 409 once it is on the wire or finished. */
   http.delete(
     '/messages/:id',
-    { schema: { params: messageParams, body: noBody, response: { 200: message } } },
+    {
+      config: { scope: 'queue', byInstance: true },
+      schema: { params: messageParams, body: noBody, response: { 200: message } },
+    },
     async (request) => {
       const { id } = await statusFor(request)
       return toAnswer(await outbox.cancel(id))
@@ -223,7 +246,10 @@ export async function messageRoutes(http: HttpServer, ports: HttpPorts): Promise
   /** To the head of its chat, and due at once. */
   http.post(
     '/messages/:id/send-now',
-    { schema: { params: messageParams, body: noBody, response: { 200: message } } },
+    {
+      config: { scope: 'queue', byInstance: true },
+      schema: { params: messageParams, body: noBody, response: { 200: message } },
+    },
     async (request) => {
       const { id } = await statusFor(request)
       await control.moveToNow(id)
@@ -234,7 +260,10 @@ export async function messageRoutes(http: HttpServer, ports: HttpPorts): Promise
   /** A failed message waits again, under the same WhatsApp id. */
   http.post(
     '/messages/:id/retry',
-    { schema: { params: messageParams, body: noBody, response: { 200: message } } },
+    {
+      config: { scope: 'queue', byInstance: true },
+      schema: { params: messageParams, body: noBody, response: { 200: message } },
+    },
     async (request) => {
       const { id } = await statusFor(request)
       await control.retry(id)
@@ -286,8 +315,7 @@ export async function messageRoutes(http: HttpServer, ports: HttpPorts): Promise
   /** A message of a tenant the key may not see does not exist for it. */
   async function statusFor(request: FastifyRequest & { params: { id: string } }): Promise<OutboundStatus> {
     const status = await outbox.status(messageIdOf(request.params.id))
-    const scope = scopeOf(request)
-    if (status === undefined || (scope !== '*' && scope !== status.tenant)) throw forgotten()
+    if (status === undefined || !maySee(callerOf(request), status)) throw forgotten()
     return status
   }
 }

@@ -92,7 +92,10 @@ export async function operatorRoutes(http: HttpServer, ports: HttpPorts): Promis
   /** Each with its line: how many wait, and since when the first. */
   http.get(
     '/tenants/:tenant/sectors',
-    { schema: { params: tenantParams, response: { 200: z.object({ items: z.array(sectorShape) }) } } },
+    {
+      config: { scope: 'read' },
+      schema: { params: tenantParams, response: { 200: z.object({ items: z.array(sectorShape) }) } },
+    },
     async (request) => {
       const tenant = tenantOf(request)
       return reads.run(async () => {
@@ -104,7 +107,10 @@ export async function operatorRoutes(http: HttpServer, ports: HttpPorts): Promis
 
   http.post(
     '/tenants/:tenant/sectors',
-    { schema: { params: tenantParams, body: sectorBody, response: { 201: sectorShape } } },
+    {
+      config: { scope: 'app' },
+      schema: { params: tenantParams, body: sectorBody, response: { 201: sectorShape } },
+    },
     async (request, reply) => {
       const made = await sectors.create({ tenant: tenantOf(request), ...request.body })
       return reply.code(201).send(shownSector(made, undefined))
@@ -113,7 +119,10 @@ export async function operatorRoutes(http: HttpServer, ports: HttpPorts): Promis
 
   http.patch(
     '/tenants/:tenant/sectors/:sector',
-    { schema: { params: sectorParams, body: sectorChange, response: { 200: sectorShape } } },
+    {
+      config: { scope: 'app' },
+      schema: { params: sectorParams, body: sectorChange, response: { 200: sectorShape } },
+    },
     async (request) => {
       const tenant = tenantOf(request)
       const id = sectorOf(request.params.sector)
@@ -126,7 +135,7 @@ export async function operatorRoutes(http: HttpServer, ports: HttpPorts): Promis
   /** Refused while anybody is in it. */
   http.delete(
     '/tenants/:tenant/sectors/:sector',
-    { schema: { params: sectorParams, body: noBody, response: { 204: z.null() } } },
+    { config: { scope: 'app' }, schema: { params: sectorParams, body: noBody, response: { 204: z.null() } } },
     async (request, reply) => {
       await sectors.delete(tenantOf(request), sectorOf(request.params.sector))
       return reply.code(204).send(null)
@@ -137,6 +146,7 @@ export async function operatorRoutes(http: HttpServer, ports: HttpPorts): Promis
   http.get(
     '/tenants/:tenant/sectors/:sector/line',
     {
+      config: { scope: 'read' },
       schema: {
         params: sectorParams,
         querystring: z.strictObject({ after: cursorInput.default(0), limit: limitInput(500, 50) }),
@@ -157,6 +167,7 @@ export async function operatorRoutes(http: HttpServer, ports: HttpPorts): Promis
   http.post(
     '/tenants/:tenant/sectors/:sector/take',
     {
+      config: { scope: 'app' },
       schema: {
         params: sectorParams,
         body: z.strictObject({ operator: operatorInput }),
@@ -174,7 +185,10 @@ export async function operatorRoutes(http: HttpServer, ports: HttpPorts): Promis
 
   http.get(
     '/tenants/:tenant/operators',
-    { schema: { params: tenantParams, response: { 200: z.object({ items: z.array(operatorShape) }) } } },
+    {
+      config: { scope: 'read' },
+      schema: { params: tenantParams, response: { 200: z.object({ items: z.array(operatorShape) }) } },
+    },
     async (request) => {
       const tenant = tenantOf(request)
       return reads.run(async () => {
@@ -187,7 +201,10 @@ export async function operatorRoutes(http: HttpServer, ports: HttpPorts): Promis
   /** Offline at first. */
   http.post(
     '/tenants/:tenant/operators',
-    { schema: { params: tenantParams, body: operatorBody, response: { 201: operatorShape } } },
+    {
+      config: { scope: 'app' },
+      schema: { params: tenantParams, body: operatorBody, response: { 201: operatorShape } },
+    },
     async (request, reply) => {
       const made = await operators.create(tenantOf(request), {
         ...request.body,
@@ -199,7 +216,7 @@ export async function operatorRoutes(http: HttpServer, ports: HttpPorts): Promis
 
   http.get(
     '/tenants/:tenant/operators/:operator',
-    { schema: { params: operatorParams, response: { 200: operatorShape } } },
+    { config: { scope: 'read' }, schema: { params: operatorParams, response: { 200: operatorShape } } },
     async (request) => {
       const { operator } = request.params
       const one = await operatorOf(tenantOf(request), operator, conversations, 'operator')
@@ -210,7 +227,10 @@ export async function operatorRoutes(http: HttpServer, ports: HttpPorts): Promis
   /** What they have stays theirs, also when they go away or their capacity shrinks. */
   http.patch(
     '/tenants/:tenant/operators/:operator',
-    { schema: { params: operatorParams, body: operatorChange, response: { 200: operatorShape } } },
+    {
+      config: { scope: 'app' },
+      schema: { params: operatorParams, body: operatorChange, response: { 200: operatorShape } },
+    },
     async (request) => {
       const tenant = tenantOf(request)
       const id = operatorIdOf(request.params.operator)
@@ -227,6 +247,7 @@ export async function operatorRoutes(http: HttpServer, ports: HttpPorts): Promis
   http.post(
     '/tenants/:tenant/operators/:operator/return-all',
     {
+      config: { scope: 'app' },
       schema: {
         params: operatorParams,
         body: z.strictObject(byInput).default({}),
@@ -247,7 +268,10 @@ export async function operatorRoutes(http: HttpServer, ports: HttpPorts): Promis
   /** What they have goes back to its lines first. */
   http.delete(
     '/tenants/:tenant/operators/:operator',
-    { schema: { params: operatorParams, body: noBody, response: { 204: z.null() } } },
+    {
+      config: { scope: 'app' },
+      schema: { params: operatorParams, body: noBody, response: { 204: z.null() } },
+    },
     async (request, reply) => {
       const id = operatorIdOf(request.params.operator)
       await conversations.deleteOperator(tenantOf(request), id, { by: 'api' })
@@ -258,7 +282,7 @@ export async function operatorRoutes(http: HttpServer, ports: HttpPorts): Promis
   /** Whose customer a contact is. */
   http.get(
     '/tenants/:tenant/contacts/:contact/owner',
-    { schema: { params: contactParams, response: { 200: owner } } },
+    { config: { scope: 'read' }, schema: { params: contactParams, response: { 200: owner } } },
     async (request) => ({
       operator: await conversations.ownerOf(tenantOf(request), parseContactId(request.params.contact)),
     }),
@@ -267,6 +291,7 @@ export async function operatorRoutes(http: HttpServer, ports: HttpPorts): Promis
   http.put(
     '/tenants/:tenant/contacts/:contact/owner',
     {
+      config: { scope: 'app' },
       schema: {
         params: contactParams,
         body: z.strictObject({ operator: operatorInput.nullable() }),

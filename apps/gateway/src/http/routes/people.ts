@@ -127,6 +127,7 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
   http.get(
     '/tenants/:tenant/contacts',
     {
+      config: { scope: 'read' },
       schema: {
         params: tenantParams,
         querystring: listQuery,
@@ -162,7 +163,10 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
   /** Made, or brought up to date when there is one at the address. */
   http.post(
     '/tenants/:tenant/contacts',
-    { schema: { params: tenantParams, body: anyObject, response: { 200: shown, 201: shown } } },
+    {
+      config: { scope: 'app' },
+      schema: { params: tenantParams, body: anyObject, response: { 200: shown, 201: shown } },
+    },
     async (request, reply) => {
       const tenant = tenantOf(request)
       const { address, ...rest } = request.body
@@ -181,7 +185,7 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
 
   http.get(
     '/tenants/:tenant/contacts/:contact',
-    { schema: { params: contactParams, response: { 200: shown } } },
+    { config: { scope: 'read' }, schema: { params: contactParams, response: { 200: shown } } },
     async (request, reply) => {
       const contact = await contactOf(tenantOf(request), request.params.contact)
       return reply.header('etag', etagOf(contact)).send(await show(contact))
@@ -191,7 +195,10 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
   /** With If-Match only when nobody changed it meanwhile. */
   http.patch(
     '/tenants/:tenant/contacts/:contact',
-    { schema: { params: contactParams, body: anyObject, response: { 200: shown } } },
+    {
+      config: { scope: 'app' },
+      schema: { params: contactParams, body: anyObject, response: { 200: shown } },
+    },
     async (request, reply) => {
       const tenant = tenantOf(request)
       const ifVersion = versionOf(request.headers['if-match'])
@@ -204,7 +211,10 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
   /** Removes the person everywhere, known as a contact or not; what went and what stays is the answer. */
   http.delete(
     '/tenants/:tenant/contacts/:contact',
-    { schema: { params: contactParams, body: noBody, response: { 200: receipt } } },
+    {
+      config: { scope: 'erase' },
+      schema: { params: contactParams, body: noBody, response: { 200: receipt } },
+    },
     async (request) => {
       const tenant = tenantOf(request)
       const { address, contact } = await named(tenant, request.params.contact)
@@ -216,7 +226,7 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
   /** Everything about one person, a JSON object a line. */
   http.get(
     '/tenants/:tenant/contacts/:contact/export',
-    { schema: { params: contactParams } },
+    { config: { scope: 'read' }, schema: { params: contactParams } },
     async (request, reply) => {
       const tenant = tenantOf(request)
       const { address, contact } = await named(tenant, request.params.contact)
@@ -226,7 +236,10 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
 
   http.get(
     '/tenants/:tenant/contacts/:contact/notes',
-    { schema: { params: contactParams, response: { 200: z.object({ items: z.array(note) }) } } },
+    {
+      config: { scope: 'read' },
+      schema: { params: contactParams, response: { 200: z.object({ items: z.array(note) }) } },
+    },
     async (request) => {
       const tenant = tenantOf(request)
       const { id } = await contactOf(tenant, request.params.contact)
@@ -237,7 +250,10 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
 
   http.post(
     '/tenants/:tenant/contacts/:contact/notes',
-    { schema: { params: contactParams, body: noteBody, response: { 201: z.null() } } },
+    {
+      config: { scope: 'app' },
+      schema: { params: contactParams, body: noteBody, response: { 201: z.null() } },
+    },
     async (request, reply) => {
       const tenant = tenantOf(request)
       const { id } = await contactOf(tenant, request.params.contact)
@@ -248,7 +264,7 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
 
   http.delete(
     '/tenants/:tenant/contacts/:contact/notes/:note',
-    { schema: { params: noteParams, body: noBody, response: { 204: z.null() } } },
+    { config: { scope: 'app' }, schema: { params: noteParams, body: noBody, response: { 204: z.null() } } },
     async (request, reply) => {
       const tenant = tenantOf(request)
       const { id } = await contactOf(tenant, request.params.contact)
@@ -266,6 +282,7 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
   http.get(
     '/tenants/:tenant/contacts-export',
     {
+      config: { scope: 'read' },
       schema: {
         params: tenantParams,
         querystring: z.strictObject({
@@ -307,7 +324,7 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
     /** Up to 1,000 lines: all are checked before the first is taken. The same again changes nothing. */
     texts.post(
       '/tenants/:tenant/contacts-import',
-      { schema: { params: tenantParams, response: { 200: imported } } },
+      { config: { scope: 'app' }, schema: { params: tenantParams, response: { 200: imported } } },
       async (request) => {
         const tenant = tenantOf(request)
         const format = request.headers['content-type']?.startsWith('text/csv') === true ? 'csv' : 'ndjson'
@@ -335,6 +352,7 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
   http.get(
     '/tenants/:tenant/contact-settings',
     {
+      config: { scope: 'read' },
       schema: {
         params: tenantParams,
         response: { 200: z.object({ confirmations: z.unknown(), autoReplies: z.unknown() }) },
@@ -352,7 +370,10 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
   /** What is said to who opted out or in: null for nothing; what is left out is the default. */
   http.put(
     '/tenants/:tenant/contact-settings/confirmations',
-    { schema: { params: tenantParams, body: anyObject, response: { 204: z.null() } } },
+    {
+      config: { scope: 'settings' },
+      schema: { params: tenantParams, body: anyObject, response: { 204: z.null() } },
+    },
     async (request, reply) => {
       await settings.put(tenantOf(request), 'confirmations', parseConfirmations(request.body))
       return reply.code(204).send(null)
@@ -361,7 +382,10 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
 
   http.put(
     '/tenants/:tenant/contact-settings/auto-replies',
-    { schema: { params: tenantParams, body: anyObject, response: { 204: z.null() } } },
+    {
+      config: { scope: 'settings' },
+      schema: { params: tenantParams, body: anyObject, response: { 204: z.null() } },
+    },
     async (request, reply) => {
       await settings.put(tenantOf(request), 'auto_replies', parseAutoReplies(request.body))
       return reply.code(204).send(null)

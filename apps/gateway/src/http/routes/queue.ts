@@ -3,7 +3,7 @@ import type { InstanceQueue } from '@eclusa/queue'
 import { z } from 'zod'
 import type { Instance } from '../../instances/instance-store.ts'
 import { gatewayErrors } from '../../errors.ts'
-import { assertOperator, scopeOf } from '../auth.ts'
+import { callerOf } from '../auth.ts'
 import { chatOf, instanceOf, instanceParams, noBody, tenantOf, tenantParams } from '../inputs.ts'
 import type { HttpPorts, HttpServer } from '../server.ts'
 
@@ -55,6 +55,7 @@ export async function queueRoutes(http: HttpServer, ports: HttpPorts): Promise<v
   http.get(
     '/queue',
     {
+      config: { scope: 'read', byInstance: true },
       schema: {
         response: {
           200: z.object({ total: counts, items: z.array(counts.extend({ instance: z.string() })) }),
@@ -62,7 +63,7 @@ export async function queueRoutes(http: HttpServer, ports: HttpPorts): Promise<v
       },
     },
     async (request) => {
-      const seen = instances.list(scopeOf(request), { hidden: true })
+      const seen = instances.list(callerOf(request), { hidden: true })
       return reads.run(async () => {
         const items = await Promise.all(
           seen.map(async ({ id }) => ({ instance: id, ...(await outbox.stats(id)) })),
@@ -76,13 +77,19 @@ export async function queueRoutes(http: HttpServer, ports: HttpPorts): Promise<v
 
   http.get(
     '/instances/:id/queue',
-    { schema: { params: instanceParams, response: { 200: queueAnswer } } },
+    {
+      config: { scope: 'read', byInstance: true },
+      schema: { params: instanceParams, response: { 200: queueAnswer } },
+    },
     async (request) => answerOf(instanceOf(request, instances)),
   )
 
   http.post(
     '/instances/:id/queue/retry-failed',
-    { schema: { params: instanceParams, body: noBody, response: { 200: z.object({ retried: z.int() }) } } },
+    {
+      config: { scope: 'queue', byInstance: true },
+      schema: { params: instanceParams, body: noBody, response: { 200: z.object({ retried: z.int() }) } },
+    },
     async (request) => {
       const { id } = instanceOf(request, instances)
       return { retried: await reads.run(() => control.retryFailed(id)) }
@@ -93,6 +100,7 @@ export async function queueRoutes(http: HttpServer, ports: HttpPorts): Promise<v
   http.delete(
     '/instances/:id/chats/:chat/messages',
     {
+      config: { scope: 'queue', byInstance: true },
       schema: {
         params: chatParams,
         body: noBody,
@@ -109,10 +117,12 @@ export async function queueRoutes(http: HttpServer, ports: HttpPorts): Promise<v
   /** What was measured until now does not count any more. */
   http.post(
     '/instances/:id/queue/resume-proactive',
-    { schema: { params: instanceParams, body: noBody, response: { 200: queueAnswer } } },
+    {
+      config: { scope: 'queue', operatorsOnly: true, byInstance: true },
+      schema: { params: instanceParams, body: noBody, response: { 200: queueAnswer } },
+    },
     async (request) => {
       const instance = instanceOf(request, instances)
-      assertOperator(request)
       await ports.queue.health.end(instance.tenant, instance.id)
       return answerOf(instance)
     },
@@ -121,9 +131,11 @@ export async function queueRoutes(http: HttpServer, ports: HttpPorts): Promise<v
   /** Texts that went to too many contacts within an hour, whichever tenants sent them: the newest 500. */
   http.get(
     '/paused-texts',
-    { schema: { response: { 200: z.object({ items: z.array(pausedText) }) } } },
-    async (request) => {
-      assertOperator(request)
+    {
+      config: { scope: 'read', operatorsOnly: true },
+      schema: { response: { 200: z.object({ items: z.array(pausedText) }) } },
+    },
+    async () => {
       const texts = await ports.queue.texts.list()
       return {
         items: texts.map(({ pausedAt, until, ...text }) => ({
@@ -138,6 +150,7 @@ export async function queueRoutes(http: HttpServer, ports: HttpPorts): Promise<v
   http.post(
     '/paused-texts/:text/allow',
     {
+      config: { scope: 'queue', operatorsOnly: true },
       schema: {
         params: z.object({ text: z.string().max(100) }),
         body: noBody,
@@ -145,7 +158,6 @@ export async function queueRoutes(http: HttpServer, ports: HttpPorts): Promise<v
       },
     },
     async (request) => {
-      assertOperator(request)
       const id = request.params.text
       if (!(await ports.queue.texts.allow(id)))
         throw new EclusaError(gatewayErrors.NO_SUCH_TEXT, { details: { field: 'text' } })
@@ -156,7 +168,10 @@ export async function queueRoutes(http: HttpServer, ports: HttpPorts): Promise<v
   for (const verb of ['pause', 'resume'] as const) {
     http.post(
       `/instances/:id/queue/${verb}`,
-      { schema: { params: instanceParams, body: noBody, response: { 200: queueAnswer } } },
+      {
+        config: { scope: 'queue', byInstance: true },
+        schema: { params: instanceParams, body: noBody, response: { 200: queueAnswer } },
+      },
       async (request) => {
         const instance = instanceOf(request, instances)
         await control[verb]({ tenant: instance.tenant, instance: instance.id, chat: null })
@@ -166,7 +181,10 @@ export async function queueRoutes(http: HttpServer, ports: HttpPorts): Promise<v
 
     http.post(
       `/instances/:id/chats/:chat/${verb}`,
-      { schema: { params: chatParams, body: noBody, response: { 200: queueAnswer } } },
+      {
+        config: { scope: 'queue', byInstance: true },
+        schema: { params: chatParams, body: noBody, response: { 200: queueAnswer } },
+      },
       async (request) => {
         const instance = instanceOf(request, instances)
         const chat = await chatNamed(instance, request.params.chat)
@@ -178,6 +196,7 @@ export async function queueRoutes(http: HttpServer, ports: HttpPorts): Promise<v
     http.post(
       `/tenants/:tenant/queue/${verb}`,
       {
+        config: { scope: 'queue' },
         schema: { params: tenantParams, body: noBody, response: { 200: z.object({ paused: z.boolean() }) } },
       },
       async (request) => {
