@@ -78,6 +78,7 @@ import { rootKeyOf, ServerTrust } from './simulator-trust.ts'
 import { StopList } from './stop-list.ts'
 import { enqueueReply, openPeople, standingFrom } from './people.ts'
 import { PersonTraces } from './person-traces.ts'
+import { RetentionSweep } from './retention.ts'
 import type { Terminal } from './terminal.ts'
 
 export interface AppOptions {
@@ -416,6 +417,17 @@ export async function startApp(options: AppOptions): Promise<App> {
     })
     const stopFollowing = followOwnership({ ownership, instances, sessions, inbox, queue, log })
     stops.add('following ownership', 0.1 * SECOND, async () => stopFollowing())
+    const retention = new RetentionSweep({
+      journal,
+      conversations,
+      instances: () => instances.all().map(({ id }) => id),
+      ownership,
+      keep: { wordsForMs: config.wordsKeepForMs, closedForMs: config.conversationsKeepClosedForMs },
+      clock,
+      log,
+    })
+    await retention.start()
+    stops.add('the sweep of what is too old', 0.5 * SECOND, () => retention.stop())
     stops.add('the sweep of events', 0.2 * SECOND, startSweep({ events, config, clock, log }))
 
     const governor = new MemoryGovernor({

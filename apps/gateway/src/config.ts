@@ -51,6 +51,8 @@ type Entry = IntegerEntry | TextEntry | SwitchEntry | ChoiceEntry | SecretEntry 
 
 /** Longest setting of a duration: 24 days, which is also the longest a timer can wait. */
 const MAX_MS = 2_073_600_000
+/** Longest time for which something is kept that no timer waits for: ten years, which is as good as for ever. */
+const MAX_KEEP_MS = 315_360_000_000
 
 /**
  * Must stay below the dispatcher's own deadline of a send (SEND_DEADLINE_MS of the queue, 120 s), with room for what
@@ -418,6 +420,22 @@ const configTable = {
     max: MAX_MS,
     doc: 'A contact who writes this soon after their conversation was closed goes on in the same one; 0: never.',
   },
+  conversationsKeepClosedForMs: {
+    env: 'ECLUSA_CONVERSATIONS_KEEP_CLOSED_FOR_MS',
+    kind: 'integer',
+    default: 31_536_000_000,
+    min: 60_000,
+    max: MAX_KEEP_MS,
+    doc: 'How long a closed conversation is kept with its history, from its close: what statistics and returning customers are known by. A year; more than `ECLUSA_CONVERSATIONS_REOPEN_WITHIN_MS`.',
+  },
+  wordsKeepForMs: {
+    env: 'ECLUSA_WORDS_KEEP_FOR_MS',
+    kind: 'integer',
+    default: 2_592_000_000,
+    min: 0,
+    max: MAX_KEEP_MS,
+    doc: 'How long words of people are kept: of a message that came in, from its receipt; of the answers, notes and comments of a conversation, from its close. 30 days; 0: until the next sweep, each hour.',
+  },
   queueExpireAfterMs: {
     env: 'ECLUSA_QUEUE_EXPIRE_AFTER_MS',
     kind: 'integer',
@@ -707,6 +725,13 @@ function brokenRelations(config: Config): string[] {
       )
     }
   }
+  const { conversationsKeepClosedForMs, conversationsReopenWithinMs } = config
+  if (conversationsKeepClosedForMs <= conversationsReopenWithinMs) {
+    faults.push(
+      `${configTable.conversationsKeepClosedForMs.env} (${conversationsKeepClosedForMs}) must be above ` +
+        `${configTable.conversationsReopenWithinMs.env} (${conversationsReopenWithinMs}): who may still go on in it needs it`,
+    )
+  }
   if (!config.pacing && config.production && !config.pacingForce) {
     faults.push(
       'ECLUSA_PACING=off is refused when NODE_ENV is production: leave it out, or set ECLUSA_PACING_FORCE=on',
@@ -827,6 +852,7 @@ function defaultOf(entry: Entry): string {
 }
 
 function spoken(ms: number): string {
+  if (ms >= 2_592_000_000) return `${ms / 86_400_000} d`
   if (ms >= 3_600_000) return `${ms / 3_600_000} h`
   if (ms >= 60_000) return `${ms / 60_000} min`
   return `${ms / 1000} s`

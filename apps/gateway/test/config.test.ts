@@ -55,6 +55,18 @@ test('a session stops waiting for an acknowledgement before the dispatcher gives
   assert.ok(sessionAckTimeoutMs + 20_000 <= SEND_DEADLINE_MS)
 })
 
+test('a closed conversation is kept for longer than its contact can reopen it', () => {
+  const both = (keep: string, reopen: string): Record<string, string> => ({
+    ECLUSA_CONVERSATIONS_KEEP_CLOSED_FOR_MS: keep,
+    ECLUSA_CONVERSATIONS_REOPEN_WITHIN_MS: reopen,
+  })
+  assert.match(
+    faultsOf(both('600000', '600000')),
+    /ECLUSA_CONVERSATIONS_KEEP_CLOSED_FOR_MS \(600000\) must be above ECLUSA_CONVERSATIONS_REOPEN_WITHIN_MS/,
+  )
+  assert.equal(loadConfig(both('600001', '600000')).conversationsKeepClosedForMs, 600_001)
+})
+
 test('a time zone is one that the clock knows', () => {
   assert.match(faultsOf({ ECLUSA_LIMITS_ZONE: 'Mars/Olympus' }), /ECLUSA_LIMITS_ZONE must be the name of/)
 })

@@ -76,7 +76,7 @@ const CHANGE = `update "Conversation" set contact = ?, chat = ?, state = ?, sect
   skill = ?, rule = ?, seed = ?, waiting_since = ?, line_since = ?, assigned_at = ?, closed_at = ?, close_reason = ?,
   place = case when ? = 1 then (select max(entry.id) from "ConversationEntry" as entry where entry.conversation = ?)
     else ? end,
-  last_inbound_at = ?, version = version + 1
+  last_inbound_at = ?, words_gone_at = null, version = version + 1
   where id = ? and version = ?`
 
 /** Nobody whom this operator could answer came before. */

@@ -34,6 +34,8 @@ import {
 } from './conversation-plans.ts'
 import { type ConversationFilter, ConversationStore, openingKey } from './conversation-store.ts'
 import { Operators } from './operator-store.ts'
+import { Retention } from './retention.ts'
+import { RetentionStore } from './retention-store.ts'
 import { Sectors } from './sector-store.ts'
 import { ConversationStatistics } from './statistics-store.ts'
 import { WaitingLine } from './waiting-line.ts'
@@ -80,6 +82,8 @@ export class Conversations {
   readonly line: WaitingLine
   /** A person as a whole: joined with another, given out, removed. */
   readonly traces: ContactTraces
+  /** What goes by age. */
+  readonly retention: Retention
   readonly statistics: ConversationStatistics
   readonly #database: Database
   readonly #clock: Clock
@@ -108,6 +112,7 @@ export class Conversations {
       events,
       moved: (tenant, moved) => this.line.wake(tenant, moved),
     })
+    this.retention = new Retention({ store: new RetentionStore(database), clock })
     this.traces = new ContactTraces({
       store: this.#store,
       traces: new ContactTraceStore(database),

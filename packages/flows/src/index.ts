@@ -59,6 +59,7 @@ export {
   Operators,
   type OperatorSector,
 } from './operator-store.ts'
+export type { KeepClosed } from './retention.ts'
 export type { Activity } from './statistics-store.ts'
 export { readTemplate, templateLanguages, templateNames } from './templates.ts'
 export { MAX_SECTORS, type Sector, type SectorLine, Sectors } from './sector-store.ts'

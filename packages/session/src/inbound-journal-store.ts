@@ -50,6 +50,10 @@ interface Sealed extends Pick<
 
 /** Messages of a person read or deleted in one step. */
 const PERSON_STEP = 200
+/** Messages that lose their content in one step: a few milliseconds of the connection. */
+const GONE_STEP = 500
+/** What is left of the content of a message that is too old. */
+const NOTHING = new Uint8Array(0)
 /** Most unread messages looked at for one reading step. */
 const MAX_UNREAD = 100
 
@@ -156,7 +160,7 @@ export class InboundJournal {
   }
 
   /**
-   * Others' messages after the cursor `after`, oldest first, at most `limit` (1 to 500), ending with the one that
+   * Others' messages that have their content, after the cursor `after`, oldest first, at most `limit` (1 to 500), ending with the one that
    * reaches `maxBytes` of sealed content: at least one comes. `next` is the cursor to go on from; null when there was
    * nothing after `after`.
    */
@@ -168,7 +172,7 @@ export class InboundJournal {
   }): Promise<{ readonly items: readonly JournalEntry[]; readonly next: number | null }> {
     const limit = Math.max(1, Math.min(500, options.limit))
     const rows = await this.#page(
-      'from_me = 0 AND instance = ? AND id > ?',
+      'from_me = 0 AND gone_at IS NULL AND instance = ? AND id > ?',
       [options.instance, options.after],
       {
         limit,
@@ -180,7 +184,7 @@ export class InboundJournal {
   }
 
   /**
-   * Those of `ids` (at most 500) that are still there, in order of id, ending with the one that reaches `maxBytes` of
+   * Those of `ids` (at most 500) that are still there with their content, in order of id, ending with the one that reaches `maxBytes` of
    * sealed content: at least one comes.
    */
   async ofIds(
@@ -193,17 +197,22 @@ export class InboundJournal {
       this.#database.dialect === 'sqlite'
         ? 'SELECT value FROM json_each(?)'
         : 'SELECT value::bigint FROM jsonb_array_elements_text(?::jsonb) AS element (value)'
-    const rows = await this.#page(`id IN (${list}) AND instance = ?`, [JSON.stringify(ids), instance], {
-      limit: 500,
-      maxBytes,
-    })
+    const rows = await this.#page(
+      `id IN (${list}) AND gone_at IS NULL AND instance = ?`,
+      [JSON.stringify(ids), instance],
+      {
+        limit: 500,
+        maxBytes,
+      },
+    )
     return rows.map((row) => this.#entry(instance, row))
   }
 
-  /** What opens the votes on a poll of this chat; undefined when it never came here. */
+  /** What opens the votes on a poll of this chat; undefined when it never came here, or is too old. */
   async poll(instance: InstanceId, chat: ChatId, poll: MessageKey): Promise<KnownPoll | undefined> {
     const [row] = await this.#database.read(
-      'SELECT sealed FROM "InboundMessage" WHERE instance = ? AND chat = ? AND author = ? AND wa_message_id = ?',
+      'SELECT sealed FROM "InboundMessage" WHERE instance = ? AND chat = ? AND author = ? AND wa_message_id = ? ' +
+        'AND gone_at IS NULL',
       [instance, chat, poll.author, poll.waMessageId],
     )
     if (row === undefined) return undefined
@@ -469,13 +478,14 @@ export class InboundJournal {
     after: number,
   ): Promise<readonly JournalEntry[]> {
     const rows = await this.#database.read(
-      `SELECT ${COLUMNS} FROM "InboundMessage" WHERE instance = ? AND id > ? AND (${theirs(addresses)}) ORDER BY id LIMIT ?`,
+      `SELECT ${COLUMNS} FROM "InboundMessage" WHERE instance = ? AND id > ? AND gone_at IS NULL
+       AND (${theirs(addresses)}) ORDER BY id LIMIT ?`,
       [instance, after, ...addresses, ...addresses, PERSON_STEP],
     )
     return rows.map((row) => this.#entry(instance, row))
   }
 
-  /** Deletes all that `ofPerson` gives; returns how much. */
+  /** Deletes all rows of a person, those without content too; returns how many. */
   async forgetPerson(instance: InstanceId, addresses: readonly ChatId[]): Promise<number> {
     for (let forgottenCount = 0; ;) {
       const [result] = await this.#database.write(
@@ -493,6 +503,55 @@ export class InboundJournal {
       forgottenCount += changes
       if (changes < PERSON_STEP) return forgottenCount
     }
+  }
+
+  /** Messages received before `before` that may still walk through the inbox, or are set aside; at most `limit`. */
+  async unsettledBefore(instance: InstanceId, before: number, limit: number): Promise<readonly number[]> {
+    const ids: number[] = []
+    // Two indexes, each over one of these alone.
+    for (const which of ['IS NULL', 'IS NOT NULL']) {
+      const rows = await this.#database.read(
+        `SELECT id FROM "InboundMessage" WHERE instance = ? AND settled_at IS NULL AND set_aside_at ${which}
+         AND received_at < ? ORDER BY id LIMIT ?`,
+        [instance, before, limit - ids.length],
+      )
+      ids.push(...rows.map((row) => Number(row['id'])))
+    }
+    return ids
+  }
+
+  /**
+   * Takes away what messages said that were received before `before` and are done with, in steps, until `signal`
+   * aborts; returns of how many. That they came stays, so that none is taken twice.
+   */
+  async forgetContent(instance: InstanceId, before: number, signal: AbortSignal): Promise<number> {
+    let goneCount = 0
+    for (let after = 0; !signal.aborted;) {
+      // The order of ids is that of time, so no index on the time is needed.
+      const rows = await this.#database.read(
+        'SELECT id, received_at FROM "InboundMessage" WHERE instance = ? AND id > ? AND gone_at IS NULL ' +
+          'ORDER BY id LIMIT ?',
+        [instance, after, GONE_STEP],
+      )
+      const firstKept = rows.findIndex((row) => Number(row['received_at']) >= before)
+      const last = rows[(firstKept === -1 ? rows.length : firstKept) - 1]
+      if (last === undefined) break
+      const [result] = await this.#database.write(
+        [
+          {
+            sql:
+              'UPDATE "InboundMessage" SET sealed = ?, gone_at = ? WHERE instance = ? AND id > ? AND id <= ? ' +
+              'AND gone_at IS NULL AND settled_at IS NOT NULL',
+            params: [NOTHING, this.#clock.now(), instance, after, Number(last['id'])],
+          },
+        ],
+        rowsOf(instance),
+      )
+      goneCount += result?.changes ?? 0
+      after = Number(last['id'])
+      if (firstKept !== -1) break
+    }
+    return goneCount
   }
 
   /** Deletes everything an instance has received. */

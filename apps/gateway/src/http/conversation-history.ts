@@ -27,7 +27,7 @@ export const historyEntry = z.object({
   operator: z.string().nullable(),
   waitedMs: z.number().nullable(),
   text: z.string().nullable(),
-  /** Of `inbound`: null once it is not kept any more. */
+  /** Of `inbound`: null once its content is not kept any more. */
   inbound: inboundShape.nullable(),
   /** Of `outbound`: state null once the queue has forgotten it, 72 h after its last change. */
   outbound: z.object({ id: z.string(), state: z.string().nullable() }).nullable(),
