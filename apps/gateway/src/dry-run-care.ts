@@ -1,11 +1,11 @@
-import { hearWish } from '@eclusa/contacts'
+import { hearOwnWish, hearWish, noOwnWords, type OwnWords } from '@eclusa/contacts'
 import type { DryRunOptions } from '@eclusa/flows'
 
 /** What a dry run understands of the words that win over every flow: as care does, for one contact who is new. */
-export function dryRunCare(): NonNullable<DryRunOptions['hear']> {
+export function dryRunCare(own: OwnWords = noOwnWords): NonNullable<DryRunOptions['hear']> {
   let wasAsked = false
   return (words, atMenu) => {
-    const wish = hearWish(words)
+    const wish = hearWish(words) ?? hearOwnWish(words, own)
     switch (wish) {
       case 'person':
         return 'wants_person'

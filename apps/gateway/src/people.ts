@@ -71,6 +71,7 @@ export function openPeople(options: {
     store: new CareStore({ database, ledger, events, clock }),
     ledger,
     directory,
+    settings,
     ports: {
       standingChanged: (tenant, addresses) => ports.standingChanged(tenant, addresses),
       async confirm({ tenant, instance, journalId }, { address: chat, kind }) {

@@ -248,3 +248,42 @@ async function eventsOf(gateway: TestGateway): Promise<string> {
   abort.abort()
   return text
 }
+
+test('a tenant’s own words are set over HTTP, heard in a dry run, and refused by the word that is wrong', async (t) => {
+  const gateway = await startGateway(t)
+  const settings = '/v1/tenants/acme/contact-settings'
+  const words = async (): Promise<unknown> => (await gateway.call('GET', settings)).body['words']
+  assert.deepEqual(await words(), { optOut: [], person: [] })
+  const own = { optOut: ['Chega de ofertas'], person: ['vendedora'] }
+  assert.equal((await gateway.call('PUT', `${settings}/words`, own)).status, 204)
+  assert.deepEqual(await words(), own)
+  for (const [body, field] of [
+    [{ optOut: ['voltar'] }, 'optOut.0'],
+    [{ person: ['vendedora', 7] }, 'person.1'],
+    [{ stop: [] }, 'stop'],
+  ] as const) {
+    const answer = await gateway.call('PUT', `${settings}/words`, body)
+    assert.deepEqual([answer.status, answer.body['field']], [400, field], answer.text)
+  }
+  assert.deepEqual(await words(), own, 'what is refused changes nothing')
+  const menu = {
+    id: 'menu',
+    kind: 'menu',
+    text: 'What is it about?',
+    options: [{ label: 'Sales', next: 'person' }],
+  }
+  const definition = {
+    format: 1,
+    starts: 'everybody',
+    start: 'menu',
+    steps: [menu, { id: 'person', kind: 'hand_over' }],
+  }
+  const outcomeFor = async (tenant: string, text: string): Promise<unknown> => {
+    const lines = [{ say: 'hi' }, { say: text }]
+    const path = `/v1/tenants/${tenant}/flows/dry-run`
+    return (await gateway.call('POST', path, { definition, lines })).body['outcome']
+  }
+  assert.equal(await outcomeFor('acme', 'Vendedora!'), 'wants_person')
+  assert.equal(await outcomeFor('acme', 'chega de ofertas'), 'opted_out')
+  assert.equal(await outcomeFor('other', 'chega de ofertas'), null)
+})

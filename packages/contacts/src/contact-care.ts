@@ -10,7 +10,8 @@ import { addressesOf } from './contact.ts'
 import type { CareStore } from './care-store.ts'
 import type { ContactDirectory } from './contact-directory.ts'
 import type { ContactLedger } from './contact-ledger-store.ts'
-import { hearWish } from './spoken-words.ts'
+import type { ContactSettingStore } from './contact-setting-store.ts'
+import { hearOwnWish, hearWish, type Wish } from './spoken-words.ts'
 
 /**
  * What a message means for what may follow. `opted_out`: they want no more messages, now or since before, so nothing
@@ -46,6 +47,7 @@ export class ContactCare {
   readonly #store: CareStore
   readonly #ledger: ContactLedger
   readonly #directory: ContactDirectory
+  readonly #settings: Pick<ContactSettingStore, 'get'>
   readonly #ports: CarePorts
   readonly #clock: Clock
 
@@ -53,12 +55,14 @@ export class ContactCare {
     readonly store: CareStore
     readonly ledger: ContactLedger
     readonly directory: ContactDirectory
+    readonly settings: Pick<ContactSettingStore, 'get'>
     readonly ports: CarePorts
     readonly clock: Clock
   }) {
     this.#store = options.store
     this.#ledger = options.ledger
     this.#directory = options.directory
+    this.#settings = options.settings
     this.#ports = options.ports
     this.#clock = options.clock
   }
@@ -67,7 +71,7 @@ export class ContactCare {
   async hear(origin: InboundOrigin, message: HeardMessage): Promise<Heard> {
     const { tenant, instance, journalId } = origin
     const saidIn = `${instance}:${journalId}`
-    const wish = message.words === null ? null : hearWish(message.words)
+    const wish = message.words === null ? null : await this.#wishIn(tenant, message.words)
     if (wish === 'person') return 'wants_person'
     const contact = await this.#directory.at(tenant, message.address, instance)
     const addresses = addressesOf(contact, message.address)
@@ -90,5 +94,12 @@ export class ContactCare {
       await this.#ports.confirm(origin, { address: message.address, kind })
     }
     return kind === 'opt_in' ? 'opted_in' : 'opted_out'
+  }
+
+  async #wishIn(tenant: TenantId, words: string): Promise<Wish | null> {
+    const wish = hearWish(words)
+    if (wish !== null) return wish
+    const own = await this.#settings.get(tenant, 'words')
+    return own === null ? null : hearOwnWish(words, own)
   }
 }

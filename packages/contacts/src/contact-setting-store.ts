@@ -1,11 +1,13 @@
 import type { Clock, TenantId } from '@eclusa/kernel'
 import type { Database } from '@eclusa/storage'
 import type { AutoReplyRules, Confirmations } from './contact-settings.ts'
+import type { OwnWords } from './spoken-words.ts'
 
 /** What a tenant may set, by name. */
 export interface ContactSettings {
   readonly confirmations: Confirmations
   readonly auto_replies: AutoReplyRules
+  readonly words: OwnWords
 }
 
 /** Settings as they were checked before they were put. */

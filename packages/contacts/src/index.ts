@@ -18,8 +18,10 @@ export {
   type AutoReplyRules,
   type Confirmations,
   noAutoReplies,
+  noOwnWords,
   parseAutoReplies,
   parseConfirmations,
+  parseOwnWords,
 } from './contact-settings.ts'
 export { addressesOf, type Contact, type ContactChange, type ContactNote } from './contact.ts'
 export { ContactCaches } from './contact-caches.ts'
@@ -34,7 +36,7 @@ export {
 
 export { type ContactMerge, ContactStore } from './contact-store.ts'
 export { contactErrors } from './errors.ts'
-export { hearWish, type Wish } from './spoken-words.ts'
+export { hearOwnWish, hearWish, type OwnWords, type Wish } from './spoken-words.ts'
 export { contactsMemory } from './memory.ts'
 
 export const contactMigrations: readonly Migration[] = loadMigrations(

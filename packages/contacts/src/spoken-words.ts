@@ -23,6 +23,29 @@ export function hearWish(text: string): Wish | null {
   return OPT_IN_PHRASES.some((phrase) => phrase.test(said)) ? 'opt_in' : null
 }
 
+/** Words that a tenant's contacts use beside those that everybody's do. */
+export interface OwnWords {
+  readonly optOut: readonly string[]
+  readonly person: readonly string[]
+}
+
+/**
+ * Reads a tenant's own words, as the whole message and in whatever way `hearWish` takes its own. Only for what that makes
+ * nothing of: own words add to the others and change none. Pure.
+ */
+export function hearOwnWish(text: string, own: OwnWords): 'opt_out' | 'person' | null {
+  if (text.length > MAX_LENGTH) return null
+  const said = keyOf(text)
+  if (said === '') return null
+  if (own.optOut.some((word) => keyOf(word) === said)) return 'opt_out'
+  return own.person.some((word) => keyOf(word) === said) ? 'person' : null
+}
+
+/** The same for all ways of writing a word. */
+export function keyOf(text: string): string {
+  return meantIn(normalised(text))
+}
+
 /** Lower case, no accents, no punctuation or emoji, the usual shortcuts of thumbs written out. */
 function normalised(text: string): string {
   const letters = text
@@ -114,16 +137,21 @@ const commands: ReadonlyMap<string, Wish> = new Map(
 const FORGIVEN = ['unsubscribe', 'descadastrar', 'desinscrever', 'desuscribir', 'cancelar']
 
 function commandOf(said: string): Wish | null {
+  const command = meantIn(said)
+  const known = commands.get(command)
+  if (known !== undefined || command.includes(' ')) return known ?? null
+  const slipped = FORGIVEN.find((word) => isOneSlipAway(command, singleLetters(word)))
+  return slipped === undefined ? null : (commands.get(singleLetters(slipped)) ?? null)
+}
+
+/** Without the courtesies around it; a letter written twice counts once. */
+function meantIn(said: string): string {
   const words = said.split(' ')
   while (words.length > 0 && COURTESIES.has(words[0] ?? '')) words.shift()
   while (words.length > 0 && COURTESIES.has(words.at(-1) ?? '')) words.pop()
   // Stop, please stop!
   const meant = new Set(words.filter((word) => !COURTESIES.has(word)))
-  const command = singleLetters(meant.size === 1 ? [...meant].join('') : words.join(' '))
-  const known = commands.get(command)
-  if (known !== undefined || command.includes(' ')) return known ?? null
-  const slipped = FORGIVEN.find((word) => isOneSlipAway(command, singleLetters(word)))
-  return slipped === undefined ? null : (commands.get(singleLetters(slipped)) ?? null)
+  return singleLetters(meant.size === 1 ? [...meant].join('') : words.join(' '))
 }
 
 /** STOP as a sentence of its own, before or after others: only what can mean nothing else. */

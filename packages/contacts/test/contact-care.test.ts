@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import type { TestContext } from 'node:test'
+import { test as plainTest, type TestContext } from 'node:test'
 import { type ChatId, DAY, HOUR, type InboundOrigin } from '@eclusa/kernel'
 import { testEachDatabase as test } from '@eclusa/storage/test-kit'
 import fc from 'fast-check'
@@ -12,6 +12,7 @@ import {
   ContactSettingStore,
   type Heard,
   parseAutoReplies,
+  parseOwnWords,
 } from '../src/index.ts'
 import { acme, desk, lid, number, oldNumber, openDirectory, other } from './harness.ts'
 
@@ -26,11 +27,13 @@ async function openCare(t: TestContext) {
   const { database, clock, directory, events } = tested
   const ledger = new ContactLedger({ database, clock, hashKey })
   const told: string[] = []
+  const settings = new ContactSettingStore({ database, clock })
   let fails = false
   const care = new ContactCare({
     store: new CareStore({ database, ledger, events, clock }),
     ledger,
     directory,
+    settings,
     ports: {
       standingChanged: async () => {
         if (fails) throw new Error('cut off')
@@ -52,6 +55,7 @@ async function openCare(t: TestContext) {
   return {
     ...tested,
     ledger,
+    settings,
     told,
     said,
     origin: (): InboundOrigin => ({ ...desk, journalId }),
@@ -116,6 +120,56 @@ test('an opt-out said from the LID counts for the number, before and after they 
   await directory.seen(desk, both)
   assert.equal(await said('oi', { address: oldNumber }), 'opted_out')
   assert.notEqual((await ledger.standing(acme, [number, lid])).optedOutAt, null)
+})
+
+test('hears a tenant’s own words beside all others, and answers the same message the same once they are gone', async (t) => {
+  const { settings, ledger, told, said, origin } = await openCare(t)
+  await settings.put(acme, 'words', parseOwnWords({ optOut: ['Chega de ofertas'], person: ['vendedor'] }))
+  assert.equal(await said('VENDEDOR, por favor!'), 'wants_person')
+  assert.equal(await said('chega de sair', { atMenu: true }), 'nothing')
+  assert.equal(
+    await said('chega de ofertaas.', { atMenu: true }),
+    'opted_out',
+    'no question is asked about it',
+  )
+  const heard = origin()
+  assert.deepEqual(told, [`opt_out ${heard.journalId}`])
+  await settings.put(acme, 'words', parseOwnWords({}))
+  assert.equal(await said('chega de ofertas', { origin: heard }), 'opted_out', 'they stay out')
+  assert.notEqual((await ledger.standing(acme, [number])).optedOutAt, null)
+  assert.equal(await said('voltar'), 'opted_in')
+  assert.equal(await said('chega de ofertas'), 'nothing')
+  assert.equal(await said('PARAR'), 'opted_out', 'what always works works without them')
+})
+
+test('a tenant’s own words are none of another’s', async (t) => {
+  const { settings, said } = await openCare(t)
+  await settings.put(other, 'words', parseOwnWords({ optOut: ['chega de ofertas'] }))
+  assert.equal(await said('chega de ofertas'), 'nothing')
+})
+
+plainTest('refuses own words that mean something already or nothing, naming the word', () => {
+  const word = 'x'.repeat(61)
+  for (const [input, fault] of [
+    [{ optOut: 'chega' }, /optOut must be a list/],
+    [{ optOut: ['chega', 1] }, /optOut\.1 must be a text/],
+    [{ optOut: [word] }, /optOut\.0 must have at most 60 characters/],
+    [{ optOut: Array.from({ length: 51 }, (_, nth) => `chega ${nth}`) }, /optOut must be at most 50 words/],
+    [{ optOut: ['9'] }, /optOut\.0 must have at least two letters/],
+    [{ person: ['por favor'] }, /person\.0 must have at least two letters/],
+    [{ person: [''] }, /person\.0 must have at least two letters/],
+    [{ person: ['\0abc'] }, /person\.0 must not contain a NUL/],
+    [{ optOut: ['Voltar'] }, /optOut\.0 is understood already, as an opt-in/],
+    [{ optOut: ['sair'] }, /optOut\.0 is understood already, as an opt-out that is asked about/],
+    [{ optOut: ['atendente'] }, /optOut\.0 is understood already, as the wish for a person/],
+    [{ person: ['parar'] }, /person\.0 is understood already, as an opt-out/],
+    [{ optOut: ['chega'], person: ['ana', 'CHEGA!'] }, /person\.1 must not be an opt-out word, too/],
+    [{ stop: [] }, /stop is not known/],
+    [null, /words must be an object/],
+  ] as const) {
+    assert.throws(() => parseOwnWords(input), fault, JSON.stringify(input))
+  }
+  assert.deepEqual(parseOwnWords({ optOut: ['STOP', '停止'] }), { optOut: ['STOP', '停止'], person: [] })
 })
 
 test('whatever people say and do in whatever order, who said stop last is out', async (t) => {

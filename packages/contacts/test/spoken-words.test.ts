@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
-import { hearWish } from '../src/index.ts'
+import { hearOwnWish, hearWish } from '../src/index.ts'
 
 function linesOf(file: string): readonly string[] {
   const text = readFileSync(new URL(`phrases/${file}`, import.meta.url), 'utf8')
@@ -63,6 +63,17 @@ test('hears whom to talk to, and who comes back', () => {
   }
   for (const text of ['START', 'voltar', 'Volver.', 'quero voltar a receber mensagens']) {
     assert.equal(hearWish(text), 'opt_in', text)
+  }
+})
+
+test('hears own words in any spelling, as the whole message alone', () => {
+  const own = { optOut: ['Não me interessa'], person: ['Vendedora'] }
+  for (const text of ['nao me interessa', 'NÃO ME INTERESSA!!', 'oi, não me interessa, obrigado']) {
+    assert.equal(hearOwnWish(text, own), 'opt_out', text)
+  }
+  assert.equal(hearOwnWish('Vendedora por favor 🙏', own), 'person')
+  for (const text of ['', '🙏', 'não me interessa a cor', `vendedora ${'x'.repeat(240)}`, 'vendedor']) {
+    assert.equal(hearOwnWish(text, own), null, text)
   }
 })
 

@@ -130,6 +130,34 @@ export async function contactAutoReplies(command: ContactsCommand, file: string 
   console.log(JSON.stringify(autoReplies, null, command.json ? 0 : 2))
 }
 
+/** Shown, after what is named was changed; an empty list takes all own words away. */
+export async function contactWords(
+  command: ContactsCommand,
+  change: { readonly optOut?: readonly string[]; readonly person?: readonly string[] },
+): Promise<void> {
+  const shown = await changeSetting(command, 'words', change)
+  print(command, shown, () =>
+    Object.entries(shown).map(
+      ([wish, words]) => `${wish}: ${(words as readonly string[]).join(', ') || 'none'}`,
+    ),
+  )
+}
+
+/** One of a tenant's settings for contacts, with what is named in `change`; shown as it then is. */
+async function changeSetting(
+  command: ContactsCommand,
+  name: 'words' | 'confirmations',
+  change: object,
+): Promise<object> {
+  const path = `${tenantPath(command)}/contact-settings`
+  const read = async (): Promise<object> =>
+    ((await command.api.call('GET', path)) as Readonly<Record<typeof name, object>>)[name]
+  const before = await read()
+  if (Object.keys(change).length === 0) return before
+  await command.api.call('PUT', `${path}/${name}`, { ...before, ...change })
+  return read()
+}
+
 async function* partsOf(
   file: string,
   isCsv: boolean,

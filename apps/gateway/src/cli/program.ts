@@ -15,6 +15,7 @@ import {
   contactShow,
   contactsImport,
   contactsList,
+  contactWords,
 } from './contacts.ts'
 import { flowLint, flowList, flowPublish, flowTemplate, flowTest } from './flow.ts'
 import { addConversations } from './conversation-commands.ts'
@@ -429,6 +430,26 @@ function addContacts(contacts: Command): void {
   )
     .argument('[file]', 'JSON: { "tenant": { "hours": …, "text": …, "cooldownMs": … }, "operators": {} }')
     .action((file: string | undefined, flags: Flags) => contactAutoReplies(of(flags), file ?? null))
+  tenant(
+    contacts
+      .command('words')
+      .description('show, or set, the words that opt out or ask for a person beside those that always do'),
+  )
+    .option('--opt-out <words>', 'with commas between them; "" for none of your own')
+    .option('--person <words>', 'likewise')
+    .action((flags: Flags & { optOut?: string; person?: string }) =>
+      contactWords(of(flags), {
+        ...(flags.optOut === undefined ? {} : { optOut: listOf(flags.optOut) }),
+        ...(flags.person === undefined ? {} : { person: listOf(flags.person) }),
+      }),
+    )
+}
+
+function listOf(words: string): readonly string[] {
+  return words
+    .split(',')
+    .map((word) => word.trim())
+    .filter((word) => word !== '')
 }
 
 function client(command: Command): Command {

@@ -1,3 +1,4 @@
+import { noOwnWords } from '@eclusa/contacts'
 import {
   dryRun,
   type DryRunReport,
@@ -123,7 +124,7 @@ const dryRunAnswer = z.object({
 
 /** Flows: written, judged, tried, published; and the ones that run. */
 export async function flowRoutes(http: HttpServer, ports: HttpPorts): Promise<void> {
-  const { flows, conversations, reads, outgoing, clock } = ports
+  const { flows, conversations, people, reads, outgoing, clock } = ports
   const { definitions, runs, runner } = flows
 
   http.get(
@@ -258,13 +259,14 @@ export async function flowRoutes(http: HttpServer, ports: HttpPorts): Promise<vo
       const document = definition ?? (await documentOf(tenant, flow ?? '', version))
       const parsed = parseFlow(document)
       if ('findings' in parsed) throw refused(parsed.findings)
+      const words = (await people.settings.get(tenant, 'words')) ?? noOwnWords
       const made = await reads.run(() =>
         dryRun({
           definition: parsed.flow,
           lines,
           startAt: startAt ?? clock.now(),
           contact: given(contact),
-          hear: dryRunCare(),
+          hear: dryRunCare(words),
           ...given(rest),
         }),
       )

@@ -7,9 +7,11 @@ import {
   csvLine,
   jsonLine,
   noAutoReplies,
+  noOwnWords,
   parseAutoReplies,
   parseConfirmations,
   parseContactChange,
+  parseOwnWords,
   parseRecords,
   recordOf,
 } from '@eclusa/contacts'
@@ -355,7 +357,9 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
       config: { scope: 'read' },
       schema: {
         params: tenantParams,
-        response: { 200: z.object({ confirmations: z.unknown(), autoReplies: z.unknown() }) },
+        response: {
+          200: z.object({ confirmations: z.unknown(), autoReplies: z.unknown(), words: z.unknown() }),
+        },
       },
     },
     async (request) => {
@@ -363,6 +367,7 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
       return {
         confirmations: (await settings.get(tenant, 'confirmations')) ?? {},
         autoReplies: (await settings.get(tenant, 'auto_replies')) ?? noAutoReplies,
+        words: (await settings.get(tenant, 'words')) ?? noOwnWords,
       }
     },
   )
@@ -388,6 +393,19 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
     },
     async (request, reply) => {
       await settings.put(tenantOf(request), 'auto_replies', parseAutoReplies(request.body))
+      return reply.code(204).send(null)
+    },
+  )
+
+  /** Words that opt out or ask for a person, beside those that always do. */
+  http.put(
+    '/tenants/:tenant/contact-settings/words',
+    {
+      config: { scope: 'settings' },
+      schema: { params: tenantParams, body: anyObject, response: { 204: z.null() } },
+    },
+    async (request, reply) => {
+      await settings.put(tenantOf(request), 'words', parseOwnWords(request.body))
       return reply.code(204).send(null)
     },
   )
