@@ -194,7 +194,7 @@ async function followEvents(
   const over = new AbortController()
   t.after(() => over.abort())
   const response = await fetch(`${gateway.url}/v1/events`, {
-    headers: { authorization: `Bearer ${API_KEY}` },
+    headers: { accept: 'text/event-stream', authorization: `Bearer ${API_KEY}` },
     signal: over.signal,
   })
   void (async (): Promise<void> => {
@@ -205,7 +205,8 @@ async function followEvents(
         const parts = text.split('\n\n')
         text = parts.pop() ?? ''
         for (const part of parts) {
-          const type = /^event: (.*)$/m.exec(part)?.[1]
+          // Without an id it only tells what goes on just now.
+          const type = /^id: .*\nevent: (.*)$/m.exec(part)?.[1]
           if (type !== undefined) events.push({ type })
         }
       }

@@ -31,7 +31,7 @@ export class StalledReaders {
       socket.pause()
       socket.on('error', () => {})
       socket.write(
-        `GET /v1/events?after=0 HTTP/1.1\r\nHost: ${this.#url.host}\r\nAuthorization: Bearer ${API_KEY}\r\n\r\n`,
+        `GET /v1/events?after=0 HTTP/1.1\r\nHost: ${this.#url.host}\r\nAccept: text/event-stream\r\nAuthorization: Bearer ${API_KEY}\r\n\r\n`,
       )
       this.#sockets.add(socket)
     }

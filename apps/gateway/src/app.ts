@@ -112,6 +112,9 @@ export interface App {
 /** How long a boot that has numbers to connect waits for a simulator that starts at the same time. */
 const SIMULATOR_PATIENCE_MS = 10 * SECOND
 
+/** What is told to who listens, and not kept. */
+const LIVE_EVENTS = ['outbound.reading', 'outbound.thinking', 'outbound.typing', 'outbound.sending'] as const
+
 /** Events that show that a contact is there. */
 const ANSWERS: ReadonlySet<string> = new Set(['inbound.received', 'inbound.reacted', 'inbound.poll_voted'])
 
@@ -519,6 +522,11 @@ export async function startApp(options: AppOptions): Promise<App> {
       maxUnsentBytesOfAll: limits.http.maxUnsentBytes,
       reads,
     })
+    for (const type of LIVE_EVENTS) {
+      queueEvents.on(type, ({ tenant, instance, ...payload }) =>
+        streams.tell({ type, at: payload.at, tenant, instance, payload }),
+      )
+    }
     const { http, routes } = await buildHttp({
       keys,
       instances,
@@ -687,7 +695,10 @@ function startSweep(o: {
   const loop = runLoop(
     { clock: o.clock, everyMs: o.config.queueSweepEveryMs, onError },
     async () => {
-      const swept = await o.events.sweep(o.config.eventsKeepForMs)
+      const swept = await o.events.sweep({
+        keepForMs: o.config.eventsKeepForMs,
+        maxPerTenant: o.config.eventsMaxPerTenant,
+      })
       if (swept > 0) o.log.info({ swept }, 'old events deleted')
     },
     end.signal,

@@ -500,6 +500,14 @@ const configTable = {
     max: MAX_MS,
     doc: 'How long events can be replayed.',
   },
+  eventsMaxPerTenant: {
+    env: 'ECLUSA_EVENTS_MAX_PER_TENANT',
+    kind: 'integer',
+    default: 1_000_000,
+    min: 1000,
+    max: 1_000_000_000,
+    doc: 'Newest events of a tenant that are kept, so that none fills the disk: the default is 72 hours of 3,000 messages an hour, about 300 MB.',
+  },
   eventsMaxStreams: {
     env: 'ECLUSA_EVENTS_MAX_STREAMS',
     kind: 'integer',

@@ -141,7 +141,7 @@ test('state changes are events, without the QR code in them', async (t) => {
   const abort = new AbortController()
   t.after(() => abort.abort())
   const response = await fetch(`${gateway.app.url}/v1/events?after=0`, {
-    headers: { authorization: `Bearer ${KEY}` },
+    headers: { accept: 'text/event-stream', authorization: `Bearer ${KEY}` },
     signal: abort.signal,
   })
   let text = ''

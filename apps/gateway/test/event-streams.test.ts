@@ -39,6 +39,9 @@ class TestSink implements StreamSink {
     if (this.stalled) this.#held.push(take)
     else setImmediate(take)
   }
+  heartbeat(): void {
+    this.write(': heartbeat\n\n', () => {})
+  }
   unsentBytes(): number {
     return this.#unsentBytes
   }
@@ -155,7 +158,7 @@ test('a tenant sees its own events only, in replay and live', async (t) => {
   await log(1, acme)
   await log(2, other)
   const sink = new TestSink()
-  streams.open(sink, { after: 0, tenant: acme })
+  streams.open(sink, { after: 0, filter: { tenant: acme } })
   await until(() => sink.ids.length === 1, 'the replay')
   await log(2, other)
   await log(1, acme)
@@ -266,9 +269,12 @@ test('a replay waits for its client and drops it after 30 s without progress', a
 })
 
 test('a cursor of the future, or before what is kept, is told by resync', async (t) => {
-  const { streams, log, database } = await world(t)
-  await log(5)
-  await database.write([{ sql: 'delete from "Event" where seq <= 3', params: [] }])
+  const clock = new ManualClock()
+  const { streams, log, eventLog } = await world(t, { clock })
+  await log(3)
+  await clock.tick(1000)
+  await log(2)
+  await eventLog.sweep({ keepForMs: 500 })
   const future = new TestSink()
   const past = new TestSink()
   streams.open(future, { after: 99 })
@@ -310,4 +316,99 @@ test('one stream too many is refused; stopping ends all and refuses new ones', a
     ['ended', 'ended'],
   )
   refuses('GATEWAY_STOPPING')
+})
+
+const signal = new AbortController().signal
+const page: Parameters<EventStreams['page']>[0] = { after: null, limit: 100, waitMs: 0, filter: {}, signal }
+
+test('a page has what came after its cursor and says where to go on; without a cursor it begins now', async (t) => {
+  const { streams, log } = await world(t)
+  await log(5)
+  const ids = async (options: Partial<typeof page>) => {
+    const { events, next, missed } = await streams.page({ ...page, ...options })
+    return [events.map(({ seq }) => seq), next, missed]
+  }
+  assert.deepEqual(await ids({ after: 2 }), [[3, 4, 5], 5, false])
+  assert.deepEqual(await ids({ after: 0, limit: 2 }), [[1, 2], 2, false])
+  assert.deepEqual(await ids({ after: null }), [[], 5, false])
+  assert.deepEqual(await ids({ after: 99 }), [[], 5, true])
+})
+
+test('a page waits for the first event that its filter lets through, and reads past the others', async (t) => {
+  const clock = new ManualClock()
+  const { streams, log, begun } = await world(t, { clock })
+  await log(1)
+  const waiting = streams.page({ ...page, after: 0, waitMs: 20_000, filter: { tenant: other } })
+  await begun()
+  await log(3)
+  await begun()
+  await log(1, other)
+  const { events, next } = await waiting
+  assert.deepEqual([events.map(({ seq }) => seq), next], [[5], 5])
+  assert.equal(clock.pendingTimers, 0)
+})
+
+test('a page that waited in vain is empty and goes on from the end; so is one whose client has gone', async (t) => {
+  const clock = new ManualClock()
+  const { streams, log, begun } = await world(t, { clock })
+  await log(2)
+  const filter = { types: ['inbound.*'] }
+  const inVain = streams.page({ ...page, after: 0, waitMs: 20_000, filter })
+  const gone = new AbortController()
+  const left = streams.page({ ...page, after: 0, waitMs: 20_000, filter, signal: gone.signal })
+  await begun()
+  assert.equal(streams.count, 2)
+  gone.abort()
+  assert.deepEqual(await left, { events: [], next: 2, missed: false })
+  await clock.tick(20_000)
+  assert.deepEqual(await inVain, { events: [], next: 2, missed: false })
+  assert.equal(streams.count, 0)
+  assert.equal(clock.pendingTimers, 0)
+})
+
+test('pages that wait count as streams, and end when streams stop', async (t) => {
+  const { streams, begun } = await world(t, { maxStreams: 1 })
+  const waiting = streams.page({ ...page, waitMs: 20_000 })
+  await begun()
+  await assert.rejects(
+    () => streams.page({ ...page, waitMs: 20_000 }),
+    (error) => error instanceof EclusaError && error.code === 'GATEWAY_TOO_MANY_STREAMS',
+  )
+  streams.stop()
+  await assert.rejects(waiting, (error) => error instanceof EclusaError && error.code === 'GATEWAY_STOPPING')
+})
+
+test('a stream gets the types and the instance it asked for, in replay and live', async (t) => {
+  const { streams, log, eventLog, database } = await world(t)
+  const write = (type: string, of: InstanceId | null) =>
+    database.write([eventLog.append({ tenant: acme, instance: of, type, payload: {} })])
+  const sink = new TestSink()
+  await log(1)
+  await write('inbound.received', instance)
+  streams.open(sink, { after: 0, filter: { types: ['inbound.*', 'session.changed'], instance } })
+  await until(() => sink.ids.length === 1, 'the replay')
+  await log(1)
+  await write('inbound.edited', null)
+  await write('session.changed', instance)
+  await until(() => sink.ids.length === 2, 'the live event')
+  assert.deepEqual(sink.ids, [2, 5])
+})
+
+test('what goes on just now is told to live streams that may see it, and moves no cursor', async (t) => {
+  const { streams, log, begun } = await world(t)
+  const mine = new TestSink()
+  const theirs = new TestSink()
+  streams.open(mine, { after: null, filter: { tenant: acme } })
+  streams.open(theirs, { after: null, filter: { tenant: other } })
+  await begun()
+  await log(1)
+  await until(() => mine.ids.length === 1, 'live')
+  streams.tell({ type: 'outbound.typing', at: 0, tenant: acme, instance, payload: { id: 'm' } })
+  assert.match(mine.text, /\n\nevent: outbound.typing\ndata: \{"id":null,"type":"outbound.typing"/)
+  assert.doesNotMatch(theirs.text, /typing/)
+  mine.stalled = true
+  for (let n = 0; n < 500; n++) {
+    streams.tell({ type: 'outbound.typing', at: n, tenant: acme, instance, payload: {} })
+  }
+  assert.ok((mine.text.match(/event: outbound.typing/g)?.length ?? 0) < 260, 'a stalled one misses it')
 })

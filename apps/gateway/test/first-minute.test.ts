@@ -245,7 +245,7 @@ test('whoever starts a number of the demo while it ends does not keep a real one
     30_000,
   )
   const shops = await listed()
-  const { id } = await call('POST', '/instances', { tenant: 'acme', name: 'Front desk' })
+  const { id } = await call('POST', '/tenants/acme/instances', { name: 'Front desk' })
 
   let isOver = false
   const real = call('POST', `/instances/${String(id)}/start`).finally(() => (isOver = true))

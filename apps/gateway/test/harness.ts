@@ -8,6 +8,7 @@ import { makeTestSchema } from '@eclusa/storage/test-kit'
 import { type App, type AppOptions, startApp } from '../src/app.ts'
 import { loadConfig } from '../src/config.ts'
 import { Terminal } from '../src/terminal.ts'
+import { assertEventsDocumented } from './documented-events.ts'
 
 export const KEY = 'f3b1-0c9a-77aa-4d52-8f60-19c2-e5d4-a1b0'
 
@@ -55,7 +56,11 @@ export async function startGateway(
   const terminal = new Terminal({ isTTY: false, write: () => {}, size: () => ({ columns: 80, rows: 24 }) })
   let app = await startApp({ config, terminal, ...options })
   t.after(async () => {
-    await app.stop()
+    try {
+      await assertEventsDocumented(app.url, config.apiKey ?? KEY)
+    } finally {
+      await app.stop()
+    }
     await schema.drop()
     rmSync(folder, { recursive: true, force: true })
   })

@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { test } from 'node:test'
+import { until } from '@eclusa/kernel/test-kit'
+import { type ClientOptions, WebSocket } from 'ws'
 import { type Answer, KEY, newInstance, startGateway, type TestGateway } from './harness.ts'
 
 function assertProblem(answer: Answer, status: number, code: string, field: string | null): void {
@@ -18,7 +21,7 @@ function assertProblem(answer: Answer, status: number, code: string, field: stri
 async function acceptedCount(gateway: TestGateway): Promise<number> {
   const abort = new AbortController()
   const response = await fetch(`${gateway.app.url}/v1/events?after=0`, {
-    headers: { authorization: `Bearer ${KEY}` },
+    headers: { accept: 'text/event-stream', authorization: `Bearer ${KEY}` },
     signal: abort.signal,
   })
   // One more event marks the end of what there is.
@@ -374,10 +377,89 @@ test('events: replay by Last-Event-ID and by ?after, a bad cursor refused, strea
     'GATEWAY_BAD_REQUEST',
     'last-event-id',
   )
-  const third = await gateway.call('GET', '/v1/events')
+  const third = await gateway.call('GET', '/v1/events', undefined, { accept: 'text/event-stream' })
   assertProblem(third, 429, 'GATEWAY_TOO_MANY_STREAMS', null)
   first.close()
   second.close()
+})
+
+test('events by pages: after a cursor, of some types, of an instance; bad input is refused with its field', async (t) => {
+  const gateway = await startGateway(t)
+  const id = await newInstance(gateway)
+  const other = await newInstance(gateway)
+  for (const instance of [id, other, id]) {
+    await gateway.call('POST', `/v1/instances/${instance}/messages`, { to: '+5511999990000', text: 'hello' })
+  }
+  const all = await gateway.call('GET', '/v1/events?after=0')
+  const items = all.body['items'] as { id: number; type: string; instance: string }[]
+  assert.deepEqual(
+    items.map((item) => [item.id, item.type, item.instance]),
+    [id, other, id].map((instance, index) => [index + 1, 'outbound.accepted', instance]),
+  )
+  assert.deepEqual([all.body['next'], all.body['missed']], [3, false])
+  const some = await gateway.call('GET', `/v1/events?after=1&types=outbound.*&instance=${id}`)
+  assert.deepEqual(
+    (some.body['items'] as { id: number }[]).map((item) => item.id),
+    [3],
+  )
+  assert.deepEqual((await gateway.call('GET', '/v1/events')).body, { items: [], next: 3, missed: false })
+  for (const [query, field] of [
+    ['types=nonsense.*', 'types'],
+    ['limit=0', 'limit'],
+    ['wait=31', 'wait'],
+    ['after=-1', 'after'],
+    ['before=1', 'before'],
+  ] as const) {
+    assertProblem(await gateway.call('GET', `/v1/events?${query}`), 400, 'GATEWAY_BAD_REQUEST', field)
+  }
+  assertProblem(
+    await gateway.call('GET', '/v1/events?instance=ins_00000000000000000000'),
+    404,
+    'GATEWAY_INSTANCE_UNKNOWN',
+    'instance',
+  )
+})
+
+test('events over a WebSocket: replay and live as JSON; no key, a foreign page and one too many are refused', async (t) => {
+  const gateway = await startGateway(t, { ECLUSA_EVENTS_MAX_STREAMS: '1' })
+  const path = `/v1/instances/${await newInstance(gateway)}/messages`
+  const send = () => gateway.call('POST', path, { to: '+5511999990000', text: 'hello' })
+  await send()
+  const address = `${gateway.app.url.replace('http', 'ws')}/v1/events?after=0&types=outbound.accepted`
+  const headers = { authorization: `Bearer ${KEY}` }
+  const open = (options: ClientOptions) => {
+    const socket = new WebSocket(address, options)
+    t.after(() => socket.terminate())
+    return socket
+  }
+  const seen: number[] = []
+  const socket = open({ headers })
+  socket.on('message', (data: Buffer) => seen.push((JSON.parse(data.toString()) as { id: number }).id))
+  await until(() => seen.length === 1, 'the replay')
+  await send()
+  await until(() => seen.length === 2, 'the live event')
+  assert.deepEqual(seen, [1, 2])
+  const [tooMany] = (await once(open({ headers }), 'close')) as [number]
+  assert.equal(tooMany, 1013)
+  for (const [options, status] of [
+    [{}, 401],
+    [{ headers, origin: 'https://example.com' }, 401],
+  ] as const) {
+    const [error] = (await once(open(options), 'error')) as [Error]
+    assert.match(error.message, new RegExp(`${status}`))
+  }
+  socket.send('who listens has nothing to say')
+  const [spoke] = (await once(socket, 'close')) as [number]
+  assert.equal(spoke, 1008)
+})
+
+test('the catalogue of events names each with the schema of what it carries', async (t) => {
+  const gateway = await startGateway(t)
+  const { body } = await gateway.call('GET', '/v1/event-types')
+  const types = body['types'] as Record<string, { tells: string; live: boolean; payload: { type: string } }>
+  assert.equal(types['outbound.typing']?.live, true)
+  assert.equal(types['inbound.received']?.payload.type, 'object')
+  for (const { tells } of Object.values(types)) assert.ok(tells.length > 10)
 })
 
 async function streamUntil(
@@ -388,7 +470,7 @@ async function streamUntil(
 ): Promise<{ text: string; head: Headers; close: () => void }> {
   const abort = new AbortController()
   const response = await fetch(`${gateway.app.url}${path}`, {
-    headers: { authorization: `Bearer ${KEY}`, ...headers },
+    headers: { accept: 'text/event-stream', authorization: `Bearer ${KEY}`, ...headers },
     signal: abort.signal,
   })
   assert.equal(response.status, 200)

@@ -84,7 +84,7 @@ test('under pressure caches are shed and starts wait, messages are still taken, 
 async function eventsOf(gateway: TestGateway, type: string): Promise<string> {
   const abort = new AbortController()
   const response = await fetch(`${gateway.app.url}/v1/events?after=0`, {
-    headers: { authorization: `Bearer ${KEY}` },
+    headers: { accept: 'text/event-stream', authorization: `Bearer ${KEY}` },
     signal: abort.signal,
   })
   let text = ''

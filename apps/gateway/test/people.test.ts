@@ -236,7 +236,7 @@ async function reader(gateway: TestGateway) {
 async function eventsOf(gateway: TestGateway): Promise<string> {
   const abort = new AbortController()
   const response = await fetch(`${gateway.app.url}/v1/events?after=0`, {
-    headers: { authorization: `Bearer ${KEY}` },
+    headers: { accept: 'text/event-stream', authorization: `Bearer ${KEY}` },
     signal: abort.signal,
   })
   let text = ''

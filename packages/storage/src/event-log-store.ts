@@ -23,6 +23,8 @@ export interface LoggedEvent extends Omit<NewEvent, 'isOpen'> {
 /** Rows deleted by one step of the sweep: a few milliseconds of the connection. */
 const SWEEP_STEP = 1000
 const MAX_READ = 1000
+/** Entries of the index walked by one read of the sweep: about a millisecond. */
+const COUNT_STEP = 10_000
 /** Events opened at once to be looked into. */
 const FORGET_STEP = 200
 const BRACE = 0x7b
@@ -117,9 +119,38 @@ export class EventLog {
     return Number(row?.['seq'] ?? 0)
   }
 
-  /** Deletes events older than `keepForMs` in steps of 1,000; returns how many. */
-  async sweep(keepForMs: number): Promise<number> {
-    const before = this.#clock.now() - keepForMs
+  /**
+   * Deletes events older than `keepForMs`, and of each tenant what is beyond its newest `maxPerTenant`, in steps of
+   * 1,000; returns how many. Readers that come back too late are told by `wasSwept`.
+   */
+  async sweep(options: { readonly keepForMs: number; readonly maxPerTenant?: number }): Promise<number> {
+    const { keepForMs, maxPerTenant } = options
+    const sweptCount = await this.#sweepOld(this.#clock.now() - keepForMs)
+    if (maxPerTenant === undefined) return sweptCount
+    let surplusCount = 0
+    // One tenant after the other by the index on (tenant, seq): they may be many, their list is never in memory.
+    for (let tenant = ''; ;) {
+      const [row] = await this.#database.read('select min(tenant) as tenant from "Event" where tenant > ?', [
+        tenant,
+      ])
+      if (typeof row?.['tenant'] !== 'string') return sweptCount + surplusCount
+      tenant = row['tenant']
+      surplusCount += await this.#sweepSurplus(tenant, maxPerTenant)
+    }
+  }
+
+  /** Whether events after `after` were deleted by a sweep: of `tenant`, or of anybody. */
+  async wasSwept(after: number, tenant?: TenantId): Promise<boolean> {
+    const [row] =
+      tenant === undefined
+        ? await this.#database.read('select max(seq) as seq from "EventSwept"', [])
+        : await this.#database.read(`select max(seq) as seq from "EventSwept" where tenant in ('*', ?)`, [
+            tenant,
+          ])
+    return Number(row?.['seq'] ?? 0) > after
+  }
+
+  async #sweepOld(before: number): Promise<number> {
     let sweptCount = 0
     for (;;) {
       // seq order is time order, so no index on the time is needed.
@@ -130,11 +161,42 @@ export class EventLog {
       const count = firstKept === -1 ? oldest.length : firstKept
       const last = oldest[count - 1]
       if (last === undefined) return sweptCount
-      const [result] = await this.#database.write([
-        { sql: 'delete from "Event" where seq <= ?', params: [last['seq'] as SqlValue] },
+      const seq = last['seq'] as SqlValue
+      const [, result] = await this.#database.write([
+        sweptUpTo('*', seq),
+        { sql: 'delete from "Event" where seq <= ?', params: [seq] },
       ])
       sweptCount += result?.changes ?? 0
       if (count < SWEEP_STEP) return sweptCount
+    }
+  }
+
+  /** Walks the tenant's newest `max` a step at a time, then deletes what is older. */
+  async #sweepSurplus(tenant: string, max: number): Promise<number> {
+    let oldestKept: SqlValue = Number.MAX_SAFE_INTEGER
+    for (let left = max; left > 0;) {
+      const step = Math.min(left, COUNT_STEP)
+      const [row] = await this.#database.read(
+        'select seq from "Event" where tenant = ? and seq < ? order by seq desc limit 1 offset ?',
+        [tenant, oldestKept, step - 1],
+      )
+      if (row === undefined) return 0
+      oldestKept = row['seq'] as SqlValue
+      left -= step
+    }
+    for (let sweptCount = 0; ;) {
+      const surplus = await this.#database.read(
+        'select seq from "Event" where tenant = ? and seq < ? order by seq limit ?',
+        [tenant, oldestKept, SWEEP_STEP],
+      )
+      const last = surplus.at(-1)
+      if (last === undefined) return sweptCount
+      const seq = last['seq'] as SqlValue
+      const [, result] = await this.#database.write([
+        sweptUpTo(tenant, seq),
+        { sql: 'delete from "Event" where tenant = ? and seq <= ?', params: [tenant, seq] },
+      ])
+      sweptCount += result?.changes ?? 0
     }
   }
 
@@ -192,6 +254,14 @@ export class EventLog {
     if (typeof stored === 'string') return { ...event, payload: JSON.parse(stored) as object }
     const plain = stored[0] === BRACE ? stored : this.#sealer.open(stored, contextOf(event))
     return { ...event, payload: JSON.parse(Buffer.from(plain).toString()) as object }
+  }
+}
+
+function sweptUpTo(tenant: string, seq: SqlValue): Statement {
+  return {
+    sql: `insert into "EventSwept" (tenant, seq) values (?, ?)
+            on conflict (tenant) do update set seq = excluded.seq where excluded.seq > "EventSwept".seq`,
+    params: [tenant, seq],
   }
 }
 

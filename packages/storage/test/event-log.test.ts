@@ -77,13 +77,56 @@ eachDatabase(({ test, open }) => {
     await Promise.all(Array.from({ length: 2500 }, () => db.database.write([log.append(event)])))
     await clock.tick(1000)
     await db.database.write([log.append(event)])
-    assert.equal(await log.sweep(500), 2500)
-    assert.equal(await log.sweep(500), 0)
+    assert.equal(await log.sweep({ keepForMs: 500 }), 2500)
+    assert.equal(await log.sweep({ keepForMs: 500 }), 0)
     await clock.tick(1000)
-    assert.equal(await log.sweep(500), 1)
+    assert.equal(await log.sweep({ keepForMs: 500 }), 1)
     assert.equal(await log.lastSeq(), 2501)
     const reopened = new EventLog({ database: await db.reopen(), sealer: testSealer(), clock })
     assert.equal(await reopened.lastSeq(), 2501)
+  })
+
+  test('of a tenant with too many events the newest stay, of the others all', async (t) => {
+    const { database } = await open(t, [])
+    const clock = new ManualClock()
+    const log = new EventLog({ database, sealer: testSealer(), clock })
+    const write = (tenant: typeof exatron, count: number) =>
+      Promise.all(
+        Array.from({ length: count }, () =>
+          database.write([log.append({ tenant, instance: null, type: 'test.happened', payload: {} })]),
+        ),
+      )
+    await write(other, 3)
+    await write(exatron, 12_500)
+    assert.equal(await log.sweep({ keepForMs: 1000, maxPerTenant: 12_500 }), 0)
+    assert.equal(await log.sweep({ keepForMs: 1000, maxPerTenant: 10_001 }), 2499)
+    assert.equal(await log.sweep({ keepForMs: 1000, maxPerTenant: 10_001 }), 0)
+    const seqs = async (tenant: typeof exatron) =>
+      (await log.read({ after: 0, limit: 1000, tenant })).map(({ seq }) => seq)
+    assert.deepEqual(await seqs(other), [1, 2, 3])
+    assert.equal((await seqs(exatron))[0], 2503)
+  })
+
+  test('who reads on from before what a sweep left is told: of all, or of its tenant', async (t) => {
+    const { database } = await open(t, [])
+    const clock = new ManualClock()
+    const log = new EventLog({ database, sealer: testSealer(), clock })
+    const write = async (tenant: typeof exatron, count: number) => {
+      for (let n = 0; n < count; n++) {
+        await database.write([log.append({ tenant, instance: null, type: 'test.happened', payload: {} })])
+      }
+    }
+    await write(exatron, 2)
+    await clock.tick(1000)
+    await write(other, 1)
+    await write(exatron, 4)
+    assert.equal(await log.wasSwept(0), false)
+    await log.sweep({ keepForMs: 500 })
+    assert.deepEqual([await log.wasSwept(1), await log.wasSwept(2)], [true, false])
+    assert.deepEqual([await log.wasSwept(1, other), await log.wasSwept(2, other)], [true, false])
+    await log.sweep({ keepForMs: 500, maxPerTenant: 1 })
+    assert.deepEqual([await log.wasSwept(2, other), await log.wasSwept(2, exatron)], [false, true])
+    assert.deepEqual([await log.wasSwept(6, exatron), await log.wasSwept(5)], [false, true])
   })
 
   test('a batch ends with the event that reaches its bytes, so that even one too large for it comes', async (t) => {

@@ -6,12 +6,22 @@ import {
   MIB,
   type Places,
   SECOND,
-  type TenantId,
   type Timer,
 } from '@eclusa/kernel'
 import type { EventLog, LoggedEvent } from '@eclusa/storage'
 import { gatewayErrors } from '../errors.ts'
+import { type EventFilter, matches } from './event-filter.ts'
 import type { EventTail } from './event-tail.ts'
+import { type LiveEvent, serverSent, type StreamFormat } from './event-text.ts'
+
+/** One read of the log for a client that comes again by itself. */
+export interface EventPage {
+  readonly events: readonly LoggedEvent[]
+  /** Read on after this one: also past events that the filter left out. */
+  readonly next: number
+  /** Events between the cursor given and these are no longer kept. */
+  readonly missed: boolean
+}
 
 /** One client's connection, as far as we need it. */
 export interface StreamSink {
@@ -19,6 +29,8 @@ export interface StreamSink {
   write(text: string, onFlushed: () => void): void
   /** Bytes written and not yet taken by the system. */
   unsentBytes(): number
+  /** A sign of life, which is no text of ours. */
+  heartbeat(): void
   /** Closes after what was written. */
   end(): void
   /** Closes at once. */
@@ -56,7 +68,8 @@ const LAST_WORDS_MS = 5 * SECOND
 
 interface Stream {
   readonly sink: StreamSink
-  readonly tenant: TenantId | undefined
+  readonly format: StreamFormat
+  readonly filter: EventFilter
   /** Seq of the last event written. */
   cursor: number
   unsentEvents: number
@@ -70,7 +83,8 @@ interface Stream {
 }
 
 /**
- * The event log as server-sent events.
+ * The event log for those who read it live: as a stream (server-sent events, WebSocket) or by pages that wait for what
+ * comes (long poll).
  *
  * | a client is | served by                                                    | until                                |
  * |-------------|--------------------------------------------------------------|--------------------------------------|
@@ -86,6 +100,8 @@ export class EventStreams {
   readonly #maxUnsentBytes: number
   // bounded by: maxStreams
   readonly #streams = new Set<Stream>()
+  // What ends the wait of a page. bounded by: maxStreams
+  readonly #waiting = new Set<() => void>()
   #heartbeat: Timer | null = null
   #stopped = false
 
@@ -96,20 +112,29 @@ export class EventStreams {
   }
 
   get count(): number {
-    return this.#streams.size
+    return this.#streams.size + this.#waiting.size
   }
 
   /**
-   * Serves `sink` from the event after `after` (null: from now on) until it closes; `tenant` sees its own events
-   * only. Returns what to call when the client has gone.
+   * Serves `sink` from the event after `after` (null: from now on) until it closes. Returns what to call when the
+   * client has gone.
    * @throws GATEWAY_TOO_MANY_STREAMS, GATEWAY_STOPPING
    */
-  open(sink: StreamSink, options: { readonly after: number | null; readonly tenant?: TenantId }): () => void {
-    if (this.#stopped) throw new EclusaError(gatewayErrors.STOPPING)
-    if (this.#streams.size >= this.#options.maxStreams) throw new EclusaError(gatewayErrors.TOO_MANY_STREAMS)
+  open(
+    sink: StreamSink,
+    options: {
+      readonly after: number | null
+      readonly filter?: EventFilter
+      /** Default: server-sent events. */
+      readonly format?: StreamFormat
+    },
+  ): () => void {
+    this.#assertRoom()
+    const { filter = {}, format = serverSent } = options
     const stream: Stream = {
       sink,
-      tenant: options.tenant,
+      filter,
+      format,
       cursor: options.after ?? 0,
       unsentEvents: 0,
       takenCount: 0,
@@ -119,9 +144,77 @@ export class EventStreams {
     }
     this.#streams.add(stream)
     this.#heartbeat ??= this.#scheduleHeartbeat()
-    sink.write('retry: 2000\n: welcome\n\n', () => {})
+    if (format.welcome !== null) sink.write(format.welcome, () => {})
     this.#follow(stream, this.#begin(stream, options.after))
     return () => this.#forget(stream)
+  }
+
+  /** Tells the streams that are live what goes on just now; who has much unsent misses it. */
+  tell(event: LiveEvent): void {
+    for (const stream of this.#streams) {
+      if (stream.leaveTail === null || !matches(stream.filter, event) || this.#isOver(stream)) continue
+      this.#write(stream, stream.format.event(event))
+    }
+  }
+
+  /**
+   * What came after `after` (null: from now on), oldest first, up to 256 KiB of it; when there is nothing yet, waits
+   * for the first of it, at most `waitMs` or until `signal`.
+   * @throws GATEWAY_TOO_MANY_STREAMS, GATEWAY_STOPPING
+   */
+  async page(options: {
+    readonly after: number | null
+    /** Up to 1,000. */
+    readonly limit: number
+    readonly waitMs: number
+    readonly filter: EventFilter
+    readonly signal: AbortSignal
+  }): Promise<EventPage> {
+    this.#assertRoom()
+    const { filter, limit, waitMs, signal } = options
+    const { cursor, missed } = await this.#beginning(options.after, filter)
+    const end = this.#options.clock.now() + waitMs
+    let next = cursor
+    for (;;) {
+      const newestNow = await this.#options.eventLog.lastSeq()
+      const batch = await this.#readBatch(next, { filter, maxEvents: limit, maxBytes: BATCH_BYTES })
+      const events = batch.events.filter((event) => matches(filter, event))
+      next = Math.max(batch.events.at(-1)?.seq ?? next, batch.isEnd ? newestNow : next)
+      const leftMs = end - this.#options.clock.now()
+      if (events.length > 0 || missed || signal.aborted || leftMs <= 0) {
+        return { events, next, missed }
+      }
+      if (batch.isEnd) await this.#wait(next, filter, leftMs, signal)
+    }
+  }
+
+  /** Until an event comes after `cursor`, `forMs` are over, or nobody waits any more. */
+  async #wait(cursor: number, filter: EventFilter, forMs: number, signal: AbortSignal): Promise<void> {
+    this.#assertRoom()
+    const { clock, tail } = this.#options
+    await new Promise<void>((resolve) => {
+      const done = (): void => {
+        leave?.()
+        timer.cancel()
+        signal.removeEventListener('abort', done)
+        this.#waiting.delete(done)
+        resolve()
+      }
+      const timer = clock.setTimer(forMs, done)
+      this.#waiting.add(done)
+      signal.addEventListener('abort', done)
+      // null: the tail is past it already, so there is something to read.
+      const leave = tail.join(cursor, (event) => {
+        if (matches(filter, event)) done()
+      })
+      if (leave === null) done()
+    })
+    if (this.#stopped) throw new EclusaError(gatewayErrors.STOPPING)
+  }
+
+  #assertRoom(): void {
+    if (this.#stopped) throw new EclusaError(gatewayErrors.STOPPING)
+    if (this.count >= this.#options.maxStreams) throw new EclusaError(gatewayErrors.TOO_MANY_STREAMS)
   }
 
   /** Ends all streams and takes no more. */
@@ -133,6 +226,7 @@ export class EventStreams {
       this.#forget(stream)
       stream.sink.end()
     }
+    for (const done of this.#waiting) done()
   }
 
   /** Replays from its cursor, when what comes first is done, and goes live. */
@@ -147,32 +241,33 @@ export class EventStreams {
 
   /** Puts the cursor where the client wants to begin, and says so when that is not possible. */
   async #begin(stream: Stream, after: number | null): Promise<void> {
+    const { cursor, missed } = await this.#beginning(after, stream.filter)
+    stream.cursor = cursor
+    if (missed) this.#write(stream, stream.format.resync(cursor, 'some events are no longer kept'))
+  }
+
+  /** Where to read from, and whether what the client asks for is still there. */
+  async #beginning(
+    after: number | null,
+    { tenant }: EventFilter,
+  ): Promise<{ readonly cursor: number; readonly missed: boolean }> {
     const { eventLog } = this.#options
     const newest = await eventLog.lastSeq()
-    if (after === null || after > newest) stream.cursor = newest
-    if (after !== null && (after > newest || (await this.#isSwept(after, newest)))) {
-      this.#write(stream, resync(stream.cursor, 'some events are no longer kept'))
-    }
+    if (after === null) return { cursor: newest, missed: false }
+    if (after > newest) return { cursor: newest, missed: true }
+    return { cursor: after, missed: await eventLog.wasSwept(after, tenant) }
   }
 
   async #replay(stream: Stream): Promise<void> {
     const { eventLog } = this.#options
     while (!stream.closed) {
       const newestNow = await eventLog.lastSeq()
-      const leave = await this.#options.reads?.enter()
-      let isEnd: boolean
-      try {
-        const batch = await eventLog.readBatch({
-          after: stream.cursor,
-          maxEvents: BATCH,
-          maxBytes: Math.min(BATCH_BYTES, this.#mostUnsentBytes() / 4),
-          ...(stream.tenant === undefined ? {} : { tenant: stream.tenant }),
-        })
-        for (const event of batch.events) this.#deliver(stream, event)
-        isEnd = batch.isEnd
-      } finally {
-        leave?.()
-      }
+      const { events, isEnd } = await this.#readBatch(stream.cursor, {
+        filter: stream.filter,
+        maxEvents: BATCH,
+        maxBytes: Math.min(BATCH_BYTES, this.#mostUnsentBytes() / 4),
+      })
+      for (const event of events) this.#deliver(stream, event)
       if (!isEnd) {
         await this.#drained(stream)
         continue
@@ -184,17 +279,35 @@ export class EventStreams {
     }
   }
 
+  async #readBatch(
+    after: number,
+    options: { readonly filter: EventFilter; readonly maxEvents: number; readonly maxBytes: number },
+  ): Promise<{ readonly events: readonly LoggedEvent[]; readonly isEnd: boolean }> {
+    const { filter, ...most } = options
+    const leave = await this.#options.reads?.enter()
+    try {
+      return await this.#options.eventLog.readBatch({
+        after,
+        ...most,
+        ...(filter.tenant === undefined ? {} : { tenant: filter.tenant }),
+      })
+    } finally {
+      leave?.()
+    }
+  }
+
   #deliverLive(stream: Stream, event: LoggedEvent): void {
-    if (stream.tenant !== undefined && stream.tenant !== event.tenant) return
     this.#deliver(stream, event)
-    const isOver =
-      stream.unsentEvents > this.#maxUnsentEvents || stream.sink.unsentBytes() > this.#mostUnsentBytes()
     // It goes on by itself, at its own pace, so that it holds neither memory nor the others.
-    if (isOver && stream.leaveTail !== null) {
+    if (this.#isOver(stream) && stream.leaveTail !== null) {
       stream.leaveTail()
       stream.leaveTail = null
       this.#follow(stream, this.#drained(stream))
     }
+  }
+
+  #isOver({ unsentEvents, sink }: Stream): boolean {
+    return unsentEvents > this.#maxUnsentEvents || sink.unsentBytes() > this.#mostUnsentBytes()
   }
 
   #mostUnsentBytes(): number {
@@ -202,17 +315,10 @@ export class EventStreams {
     return Math.min(this.#maxUnsentBytes, Math.max(LEAST_UNSENT_BYTES, share))
   }
 
-  /** Whether the event after `after` was already deleted: then the client has missed something for good. */
-  async #isSwept(after: number, newest: number): Promise<boolean> {
-    if (after >= newest) return false
-    const [oldest] = await this.#options.eventLog.read({ after: 0, limit: 1 })
-    return oldest === undefined || oldest.seq > after + 1
-  }
-
   #deliver(stream: Stream, event: LoggedEvent): void {
     if (stream.closed) return
     stream.cursor = event.seq
-    this.#write(stream, textOf(event))
+    if (matches(stream.filter, event)) this.#write(stream, stream.format.event(event))
   }
 
   #write(stream: Stream, text: string): void {
@@ -246,7 +352,7 @@ export class EventStreams {
     if (stream.closed) return
     this.#forget(stream)
     const timer = this.#options.clock.setTimer(LAST_WORDS_MS, () => stream.sink.destroy())
-    stream.sink.write(resync(stream.cursor, why), () => timer.cancel())
+    stream.sink.write(stream.format.resync(stream.cursor, why), () => timer.cancel())
     stream.sink.end()
     this.#options.log.warn(
       { why, cursor: stream.cursor },
@@ -266,21 +372,9 @@ export class EventStreams {
       this.#heartbeat = null
       for (const stream of this.#streams) {
         // Who has not taken the last event needs no sign of life.
-        if (stream.unsentEvents === 0) stream.sink.write(': heartbeat\n\n', () => {})
+        if (stream.unsentEvents === 0) stream.sink.heartbeat()
       }
       if (this.#streams.size > 0 && !this.#stopped) this.#heartbeat = this.#scheduleHeartbeat()
     })
   }
-}
-
-/** One event as text; the JSON has no line end in it, so one `data:` line is enough. */
-function textOf(event: LoggedEvent): string {
-  const { seq, at, tenant, instance, type, payload } = event
-  const body = JSON.stringify({ id: seq, type, at: new Date(at).toISOString(), tenant, instance, payload })
-  return `id: ${seq}\nevent: ${type}\ndata: ${body}\n\n`
-}
-
-/** Tells the client that its view may have holes: read the state again, then go on from `id`. */
-function resync(cursor: number, why: string): string {
-  return `event: resync\ndata: ${JSON.stringify({ id: cursor, why })}\n\n`
 }

@@ -3,7 +3,9 @@ import { z } from 'zod'
 
 const target = z.object({ waMessageId: z.string(), author: z.string() })
 
-const content = z.discriminatedUnion('kind', [
+export const quotedShape = target.extend({ text: z.string().nullable() })
+
+export const inboundContent = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('text'), text: z.string() }),
   z.object({
     kind: z.literal('media'),
@@ -59,8 +61,8 @@ export const inboundShape = z.object({
   from: z.string(),
   kind: z.string(),
   text: z.string().nullable(),
-  content,
-  quoted: target.extend({ text: z.string().nullable() }).nullable(),
+  content: inboundContent,
+  quoted: quotedShape.nullable(),
   mentions: z.array(z.string()).readonly(),
   pushName: z.string().nullable(),
   waMessageId: z.string(),

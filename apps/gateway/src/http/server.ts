@@ -1,3 +1,4 @@
+import type { IncomingMessage } from 'node:http'
 import type { Conversations } from '@eclusa/flows'
 import {
   type ChatId,
@@ -10,6 +11,7 @@ import {
 } from '@eclusa/kernel'
 import { type ChatContext, type Queue, queueErrors } from '@eclusa/queue'
 import type { InboundJournal } from '@eclusa/session'
+import websocket from '@fastify/websocket'
 import Fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
@@ -85,6 +87,8 @@ export type HttpServer = FastifyInstance<
 >
 
 const REQUEST_TIMEOUT_MS = 15_000
+/** Clients of WebSockets only listen. */
+const MAX_SOCKET_MESSAGE_BYTES = 1024
 
 /** The HTTP API, not yet listening, and the routes it has. */
 export async function buildHttp(
@@ -144,6 +148,9 @@ export async function buildHttp(
     throw new EclusaError(gatewayErrors.NO_SUCH_ROUTE)
   })
 
+  await http.register(websocket, {
+    options: { maxPayload: MAX_SOCKET_MESSAGE_BYTES, verifyClient: isOfThisOrigin },
+  })
   await http.register(healthRoutes, ports)
   await http.register(
     async (v1) => {
@@ -164,6 +171,17 @@ export async function buildHttp(
     { prefix: '/v1' },
   )
   return { http, routes: rules.all }
+}
+
+/** Browsers let any page open a WebSocket, with our cookies; they say which page it is. Others say nothing. */
+function isOfThisOrigin({
+  origin,
+  req,
+}: {
+  readonly origin?: string
+  readonly req: IncomingMessage
+}): boolean {
+  return origin === undefined || URL.parse(origin)?.host === req.headers.host
 }
 
 /**

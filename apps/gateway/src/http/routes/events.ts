@@ -1,52 +1,207 @@
 import type { ServerResponse } from 'node:http'
+import { SECOND } from '@eclusa/kernel'
+import type { FastifyReply, FastifyRequest } from 'fastify'
+import type { WebSocket } from 'ws'
 import { z } from 'zod'
+import type { EventFilter } from '../../events/event-filter.ts'
 import type { StreamSink } from '../../events/event-streams.ts'
+import { jsonMessages, toldEvent } from '../../events/event-text.ts'
+import { EVENT_TYPES, isEventPattern } from '../../events/event-types.ts'
 import { callerOf } from '../auth.ts'
+import { instanceNamed } from '../inputs.ts'
+import { badField, toEclusaError } from '../problem.ts'
 import type { HttpPorts, HttpServer } from '../server.ts'
+
+const MAX_WAIT_SECONDS = 30
+const MAX_TYPES = 50
 
 const cursor = z.coerce.number('must be a whole number').int('must be a whole number').min(0)
 const query = z.strictObject({
-  /** Replay what came after this event; for a first call, as `Last-Event-ID` is for the calls after it. */
+  /** Read on after this event; without it, from now on. A stream prefers the header `Last-Event-ID`. */
   after: cursor.optional(),
+  /** Types such as `outbound.sent` or `conversation.*`, divided by commas; without it, all. */
+  types: z.string().max(2000).optional(),
+  /** Of this instance only. */
+  instance: z.string().optional(),
+  /** Of a page: events at most. */
+  limit: z.coerce
+    .number('must be a whole number')
+    .int('must be a whole number')
+    .min(1)
+    .max(1000)
+    .default(100),
+  /** Of a page: seconds to wait for the first event when there is none yet. */
+  wait: z.coerce.number('must be a number of seconds').min(0).max(MAX_WAIT_SECONDS).default(0),
 })
+type EventQuery = z.output<typeof query>
 const headers = z.looseObject({ 'last-event-id': cursor.optional() })
 
-/** Everything that happens, as server-sent events; without a cursor from now on. */
+const eventPage = z.object({
+  items: z.array(
+    z.object({
+      /** Its place in the log. */
+      id: z.int().nullable(),
+      type: z.string(),
+      at: z.iso.datetime(),
+      tenant: z.string(),
+      instance: z.string().nullable(),
+      payload: z.looseObject({}),
+    }),
+  ),
+  /** Pass it as `after` next. */
+  next: z.int(),
+  /** Events after `after` are no longer kept: read the state again. */
+  missed: z.boolean(),
+})
+
+const eventAnswer = z.object({
+  tells: z.string(),
+  /** Told to open streams only, while it goes on. */
+  live: z.boolean(),
+  /** JSON Schema of `payload`. */
+  payload: z.looseObject({}),
+})
+
+/** Close codes of RFC 6455. */
+const GOING_AWAY = 1001
+const POLICY_VIOLATION = 1008
+const TRY_AGAIN_LATER = 1013
+
+/**
+ * Everything that happens, from one log, in three ways: pages as JSON, which may wait (long poll); server-sent events
+ * for who accepts `text/event-stream`; JSON messages for who upgrades to a WebSocket.
+ */
 export async function eventRoutes(http: HttpServer, ports: HttpPorts): Promise<void> {
-  const options = { config: { scope: 'read' }, schema: { querystring: query, headers } } as const
-  http.get('/events', options, async (request, reply) => {
+  const filterOf = (request: FastifyRequest, query: EventQuery): EventFilter => {
     const { reach } = callerOf(request)
-    const after = request.headers['last-event-id'] ?? request.query.after ?? null
-    const response = reply.raw
-    let gone = (): void => {}
-    // The stream writes its first words on opening: the head must come before them, and a refusal before both.
-    const sink = sinkOf(response, () => {
-      reply.hijack()
-      response.writeHead(200, {
-        ...(reply.getHeaders() as Record<string, string>),
-        'content-type': 'text/event-stream; charset=utf-8',
-        'cache-control': 'no-store, no-transform',
-        // Tells nginx not to gather the stream.
-        'x-accel-buffering': 'no',
+    const types = query.types?.split(',').map((type) => type.trim())
+    if (types !== undefined && types.length > MAX_TYPES)
+      throw badField('types', `has at most ${MAX_TYPES} types`)
+    for (const type of types ?? []) {
+      if (!isEventPattern(type))
+        throw badField('types', 'must name events or groups, such as outbound.sent,inbound.*')
+    }
+    return {
+      ...(reach === '*' ? {} : { tenant: reach }),
+      ...(query.instance === undefined
+        ? {}
+        : { instance: instanceNamed(query.instance, request, ports.instances).id }),
+      ...(types === undefined ? {} : { types }),
+    }
+  }
+
+  http.route({
+    method: 'GET',
+    url: '/events',
+    config: { scope: 'read' },
+    schema: { querystring: query, headers, response: { 200: eventPage } },
+    async handler(request, reply) {
+      const filter = filterOf(request, request.query)
+      const after = request.headers['last-event-id'] ?? request.query.after ?? null
+      if (acceptsStream(request.headers.accept)) {
+        streamTo(reply, (sink) => ports.streams.open(sink, { after, filter }))
+        return reply
+      }
+      const gone = new AbortController()
+      reply.raw.on('close', () => gone.abort())
+      const { limit, wait } = request.query
+      const page = await ports.streams.page({
+        after,
+        limit,
+        waitMs: wait * SECOND,
+        filter,
+        signal: gone.signal,
       })
-      response.on('close', () => gone())
-    })
-    gone = ports.streams.open(sink, { after, ...(reach === '*' ? {} : { tenant: reach }) })
-    return reply
+      return { items: page.events.map(toldEvent), next: page.next, missed: page.missed }
+    },
+    wsHandler(socket, request) {
+      socket.on('error', () => socket.terminate())
+      // Who listens has nothing to say.
+      socket.on('message', () => socket.close(POLICY_VIOLATION, 'nothing is expected here'))
+      const asked = request.query
+      try {
+        const gone = ports.streams.open(socketSink(socket), {
+          after: asked.after ?? null,
+          filter: filterOf(request, asked),
+          format: jsonMessages,
+        })
+        socket.on('close', gone)
+      } catch (error) {
+        const { code, retry } = toEclusaError(error)
+        socket.close(retry === 'later' ? TRY_AGAIN_LATER : POLICY_VIOLATION, code)
+      }
+    },
   })
+
+  /** The catalogue: every type of event, and the JSON Schema of what it carries. */
+  http.get(
+    '/event-types',
+    {
+      config: { scope: 'read' },
+      schema: { response: { 200: z.object({ types: z.record(z.string(), eventAnswer) }) } },
+    },
+    async () => ({ types: catalogue() }),
+  )
+}
+
+/** Pages come to who asks for nothing special. */
+function acceptsStream(accept: string | undefined): boolean {
+  return /\btext\/event-stream\b/.test(accept ?? '')
+}
+
+/** The stream writes its first words on opening: the head must come before them, and a refusal before both. */
+function streamTo(reply: FastifyReply, open: (sink: StreamSink) => () => void): void {
+  const response = reply.raw
+  let gone = (): void => {}
+  const sink = sinkOf(response, () => {
+    reply.hijack()
+    response.writeHead(200, {
+      ...(reply.getHeaders() as Record<string, string>),
+      'content-type': 'text/event-stream; charset=utf-8',
+      'cache-control': 'no-store, no-transform',
+      // Tells nginx not to gather the stream.
+      'x-accel-buffering': 'no',
+    })
+    response.on('close', () => gone())
+  })
+  gone = open(sink)
 }
 
 function sinkOf(response: ServerResponse, begin: () => void): StreamSink {
   let begun = false
+  const write = (text: string, onFlushed: () => void): void => {
+    if (!begun) begin()
+    begun = true
+    if (response.writableEnded || response.destroyed) onFlushed()
+    else response.write(text, () => onFlushed())
+  }
   return {
-    write(text, onFlushed) {
-      if (!begun) begin()
-      begun = true
-      if (response.writableEnded || response.destroyed) onFlushed()
-      else response.write(text, () => onFlushed())
-    },
+    write,
+    heartbeat: () => write(': heartbeat\n\n', () => {}),
     unsentBytes: () => response.writableLength,
     end: () => void response.end(),
     destroy: () => void response.destroy(),
   }
+}
+
+function socketSink(socket: WebSocket): StreamSink {
+  return {
+    write(text, onFlushed) {
+      if (socket.readyState === socket.OPEN) socket.send(text, () => onFlushed())
+      else onFlushed()
+    },
+    heartbeat: () => socket.ping(),
+    unsentBytes: () => socket.bufferedAmount,
+    end: () => socket.close(GOING_AWAY),
+    destroy: () => socket.terminate(),
+  }
+}
+
+function catalogue(): Record<string, z.input<typeof eventAnswer>> {
+  return Object.fromEntries(
+    Object.entries(EVENT_TYPES).map(([type, { tells, payload, isLive }]) => [
+      type,
+      { tells, live: isLive === true, payload: z.toJSONSchema(payload, { io: 'input' }) },
+    ]),
+  )
 }
