@@ -287,3 +287,52 @@ test('a tenant’s own words are set over HTTP, heard in a dry run, and refused 
   assert.equal(await outcomeFor('acme', 'chega de ofertas'), 'opted_out')
   assert.equal(await outcomeFor('other', 'chega de ofertas'), null)
 })
+
+test('over HTTP, outside of the hours either the flow that looks at them or the automatic reply speaks, not both', async (t) => {
+  const simulator = await createSimulator()
+  t.after(() => simulator.stop())
+  const gateway = await startGateway(t, { ECLUSA_WHATSAPP_URL: simulator.url, ECLUSA_LIMITS: 'off' })
+  const id = await newInstance(gateway)
+  await pairByQr(gateway, simulator.addNumber(SHOP), id)
+  const acme = '/v1/tenants/acme'
+  const ok = async (method: string, path: string, body?: unknown): Promise<void> => {
+    const answer = await gateway.call(method, path, body)
+    assert.ok(answer.status < 300, answer.text)
+  }
+  const never = { zone: 'America/Sao_Paulo', week: {} }
+  await ok('POST', `${acme}/sectors`, { id: 'desk', name: 'Desk', rule: 'manual' })
+  await ok('PUT', `${acme}/contact-settings/auto-replies`, {
+    tenant: { hours: never, text: 'The reply: we are closed' },
+  })
+  await ok('PUT', `${acme}/flows/main`, {
+    format: 1,
+    starts: 'everybody',
+    start: 'hours',
+    steps: [
+      { id: 'hours', kind: 'hours', hours: never, open: 'person', closed: 'say' },
+      { id: 'say', kind: 'send', text: 'The flow: we are closed', next: 'person' },
+      { id: 'person', kind: 'hand_over' },
+    ],
+  })
+  await ok('POST', `${acme}/flows/main/publish`)
+  const desk = simulator.number(SHOP)
+  const heardBy = (phone: { readonly inbox: readonly { readonly text: string | null }[] }) =>
+    phone.inbox.map(({ text }) => text)
+  const ana = simulator.addContact(ANA, { name: 'Ana' })
+  ana.send(desk, 'hello')
+  await until(() => heardBy(ana).length > 0, 'the flow answers')
+  await ok('DELETE', `${acme}/flows/main/publish`)
+  const bia = simulator.addContact('5521900000202', { name: 'Bia' })
+  bia.send(desk, 'hello')
+  await until(() => heardBy(bia).length > 0, 'the reply answers')
+  assert.deepEqual(heardBy(bia), ['The reply: we are closed'])
+  const messages = await gateway.call(
+    'GET',
+    `/v1/messages?instance=${id}&chat=${encodeURIComponent(`+${ANA}`)}`,
+  )
+  assert.equal(itemsOf(messages).length, 1, 'nothing else is on its way to her')
+  // Her flow has ended; what she writes now no flow takes.
+  ana.send(desk, 'are you there?')
+  await until(() => heardBy(ana).length > 1, 'now the reply answers her too')
+  assert.deepEqual(heardBy(ana), ['The flow: we are closed', 'The reply: we are closed'])
+})

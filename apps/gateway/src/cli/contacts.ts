@@ -130,6 +130,55 @@ export async function contactAutoReplies(command: ContactsCommand, file: string 
   console.log(JSON.stringify(autoReplies, null, command.json ? 0 : 2))
 }
 
+/** Shown, after what is named was changed: an empty text sends none. */
+export async function contactConfirmations(
+  command: ContactsCommand,
+  change: { readonly optOutText?: string; readonly optInText?: string },
+  isDefault: boolean,
+): Promise<void> {
+  const path = `${tenantPath(command)}/contact-settings/confirmations`
+  if (isDefault) await command.api.call('PUT', path, {})
+  const shown = (await changeSetting(command, 'confirmations', change)) as Readonly<
+    Record<string, string | null | undefined>
+  >
+  print(command, shown, () =>
+    ['optOutText', 'optInText'].map((name) => {
+      const text = shown[name]
+      return `${name}: ${text === undefined ? "in the language of the number's country" : (text ?? 'none is sent')}`
+    }),
+  )
+}
+
+export async function contactNotes(command: ContactsCommand, contact: string): Promise<void> {
+  const { items } = (await command.api.call('GET', notesOf(command, contact))) as {
+    readonly items: readonly {
+      readonly id: number
+      readonly at: string
+      readonly by: string
+      readonly text: string
+    }[]
+  }
+  print(command, items, () => items.map(({ id, at, by, text }) => `${id}  ${at}  ${by}: ${text}`))
+}
+
+export async function contactNote(
+  command: ContactsCommand,
+  contact: string,
+  note: { readonly text: string; readonly by?: string },
+): Promise<void> {
+  await command.api.call('POST', notesOf(command, contact), note)
+  await contactNotes(command, contact)
+}
+
+export async function contactDropNote(
+  command: ContactsCommand,
+  contact: string,
+  note: string,
+): Promise<void> {
+  await command.api.call('DELETE', `${notesOf(command, contact)}/${encodeURIComponent(note)}`)
+  print(command, { removed: Number(note) }, () => [`note ${note} removed`])
+}
+
 /** Shown, after what is named was changed; an empty list takes all own words away. */
 export async function contactWords(
   command: ContactsCommand,
@@ -201,6 +250,10 @@ function tenantPath({ tenant }: ContactsCommand): string {
 
 function pathOf(command: ContactsCommand): string {
   return `${tenantPath(command)}/contacts`
+}
+
+function notesOf(command: ContactsCommand, contact: string): string {
+  return `${pathOf(command)}/${encodeURIComponent(contact)}/notes`
 }
 
 function lineOf({ id, address, name, pushName, tags, optedOutAt }: Shown): string {

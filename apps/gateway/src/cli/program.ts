@@ -11,6 +11,10 @@ import {
   type ContactFlags,
   type ContactsCommand,
   contactsExport,
+  contactConfirmations,
+  contactDropNote,
+  contactNote,
+  contactNotes,
   contactSet,
   contactShow,
   contactsImport,
@@ -430,6 +434,36 @@ function addContacts(contacts: Command): void {
   )
     .argument('[file]', 'JSON: { "tenant": { "hours": …, "text": …, "cooldownMs": … }, "operators": {} }')
     .action((file: string | undefined, flags: Flags) => contactAutoReplies(of(flags), file ?? null))
+  tenant(contacts.command('notes').description('notes about a contact'))
+    .argument('<contact>', 'id, number or WhatsApp id')
+    .action((contact: string, flags: Flags) => contactNotes(of(flags), contact))
+  tenant(contacts.command('note').description('add a note about a contact'))
+    .argument('<contact>', 'id, number or WhatsApp id')
+    .argument('<text>', 'at most 4,096 characters')
+    .option('--by <name>', 'who notes it')
+    .action((contact: string, text: string, flags: Flags & { by?: string }) =>
+      contactNote(of(flags), contact, { text, ...(flags.by === undefined ? {} : { by: flags.by }) }),
+    )
+  tenant(contacts.command('drop-note').description('remove a note about a contact'))
+    .argument('<contact>', 'id, number or WhatsApp id')
+    .argument('<note>', 'its number')
+    .action((contact: string, note: string, flags: Flags) => contactDropNote(of(flags), contact, note))
+  tenant(
+    contacts.command('confirmations').description('show, or set, what is said to who opted out or came back'),
+  )
+    .option('--opt-out <text>', '"" sends none')
+    .option('--opt-in <text>', '"" sends none')
+    .option('--default', 'what is not named is said in the language of the number’s country again')
+    .action((flags: Flags & { optOut?: string; optIn?: string; default?: boolean }) =>
+      contactConfirmations(
+        of(flags),
+        {
+          ...(flags.optOut === undefined ? {} : { optOutText: flags.optOut }),
+          ...(flags.optIn === undefined ? {} : { optInText: flags.optIn }),
+        },
+        flags.default === true,
+      ),
+    )
   tenant(
     contacts
       .command('words')
