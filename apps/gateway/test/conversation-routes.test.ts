@@ -141,6 +141,7 @@ test('over HTTP a conversation is moved, surveyed, written to by other ways, and
     started.text,
   )
   await assertRefused(gateway, [['POST', `${path}/flow`, { flow: 'survey' }, 409, null]])
+  assert.equal((await ok('GET', `${acme}/operators/${caio}`)).body['assignedCount'], 0, 'his part is done')
   await until(() => ana.inbox.some(({ text }) => text === 'From 1 to 5?'), 'she is asked')
   ana.send(simulator.number(SHOP), '5')
   await until(async () => (await ok('GET', path)).body['state'] === 'closed', 'she answers')

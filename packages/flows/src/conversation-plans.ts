@@ -83,6 +83,8 @@ const NOTHING = { statements: [], after: () => undefined } as const
  * | open, in line | another sector: its end | assigned | assigned, or in a line's end | as it is | closed | refused |
  * | assigned | refused | as it is, or refused | assigned, or in a line's end | where it stood in the line | closed | refused |
  * | closed | refused | refused | refused | refused | as it is | open, where it belongs |
+ *
+ * And `release`, from the operator who has it alone: open, in no line.
  */
 export class ConversationPlans {
   readonly #store: ConversationStore
@@ -256,8 +258,31 @@ export class ConversationPlans {
     })
   }
 
-  /** @param how `reason` as `parseCloseReason` lets through */
-  async close(ref: ConversationRef, how: By & { readonly reason: string }): Promise<Planned> {
+  /** The operator's part is done, a flow has the rest: with nobody, in no line. Only from `operator`. */
+  async release(ref: ConversationRef, how: By & { readonly operator: OperatorId }): Promise<Planned> {
+    const before = await this.#store.get(ref.tenant, ref.id)
+    if (before === undefined) return refused('NOT_FOUND')
+    if (before.state === 'closed') return refused('CLOSED')
+    if (before.operator !== how.operator) return refused('ASSIGNED')
+    return this.#planned(
+      before,
+      { state: 'open', operator: null },
+      {
+        ...how,
+        kind: 'released',
+        entry: { sector: before.sector, operator: how.operator },
+        released: how.operator,
+      },
+    )
+  }
+
+  /**
+   * @param how `reason` as `parseCloseReason` lets through; `servedBy`: who had it when nobody has it any more
+   */
+  async close(
+    ref: ConversationRef,
+    how: By & { readonly reason: string; readonly servedBy?: OperatorId | null },
+  ): Promise<Planned> {
     const before = await this.#store.get(ref.tenant, ref.id)
     if (before === undefined) return refused('NOT_FOUND')
     if (before.state === 'closed') return unchanged(before)
@@ -275,7 +300,7 @@ export class ConversationPlans {
       {
         ...how,
         kind: 'closed',
-        entry: { sector: before.sector, operator: before.operator },
+        entry: { sector: before.sector, operator: before.operator ?? how.servedBy ?? null },
         released: before.operator,
       },
     )

@@ -240,6 +240,16 @@ export class ConversationStore {
     return Number(row?.['count'])
   }
 
+  /** How many of a line somebody with one of these skills can answer. */
+  async countWaiting(tenant: TenantId, sector: SectorId, skills: readonly string[]): Promise<number> {
+    const [row] = await this.#database.read(
+      `select count(*) as count from "Conversation" where tenant = ? and sector = ? and waiting_since is not null
+       and skill in (select value from ${this.#listOf('?')} as known)`,
+      [tenant, sector, JSON.stringify(skills)],
+    )
+    return Number(row?.['count'])
+  }
+
   /** The first of a line that somebody with one of these skills can answer. */
   async firstWaiting(
     tenant: TenantId,

@@ -61,6 +61,7 @@ export type EntryKind =
   | 'waiting'
   | 'assigned'
   | 'transferred'
+  | 'released'
   | 'closed'
   | 'reopened'
   | 'merged'

@@ -338,6 +338,25 @@ export class Conversations {
     }
   }
 
+  /**
+   * Whether who comes to a line's end now would wait there: it is served by hand, or those who are there and know the
+   * skill have no more room than who waits before takes.
+   */
+  async mustWait(
+    tenant: TenantId,
+    { sector, skill }: { readonly sector: SectorId; readonly skill: string | null },
+  ): Promise<boolean> {
+    const rule = (await this.sectors.get(tenant, sector))?.rule
+    if (rule === undefined || rule === 'manual') return true
+    const fitting = (await this.operators.free(tenant, sector)).filter(({ skills }) =>
+      skills.includes(skill ?? ''),
+    )
+    const room = fitting.reduce((sum, one) => sum + one.room, 0)
+    if (room === 0) return true
+    const skills = [...new Set(fitting.flatMap((one) => one.skills))]
+    return (await this.#store.countWaiting(tenant, sector, skills)) >= room
+  }
+
   /** How many wait before it in its line: 0 for the first; null when it does not wait. */
   async positionOf(ref: ConversationRef): Promise<number | null> {
     const row = await this.#store.get(ref.tenant, ref.id)

@@ -252,6 +252,10 @@ class DryWorld {
       ),
     assign: async (_ref: unknown, operator: OperatorId): Promise<PlannedMove> =>
       this.#planned({ state: 'assigned', operator }, () => this.note('event', `assigned to "${operator}"`)),
+    release: async (): Promise<PlannedMove> =>
+      this.#planned({ state: 'open', operator: null }, () =>
+        this.note('event', 'released by its operator until the contact has answered'),
+      ),
     close: async (_ref: unknown, reason: string): Promise<PlannedMove> =>
       this.#planned(
         { state: 'closed', operator: null, closedAt: this.#clock.now(), closeReason: reason },
@@ -265,7 +269,7 @@ class DryWorld {
     ownerOf: async (): Promise<OperatorId | undefined> => this.#options.owner as OperatorId | undefined,
     admins: async (): Promise<readonly OperatorId[]> => ['admin' as OperatorId],
     hasLine: async (): Promise<boolean> => true,
-    isAnyoneFree: async (): Promise<boolean> => true,
+    mustWait: async (): Promise<boolean> => false,
   }
 
   lookup(): unknown {

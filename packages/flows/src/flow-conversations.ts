@@ -11,7 +11,8 @@ export function conversationsForFlows(conversations: Conversations): FlowConvers
     get: ({ tenant, id }) => conversations.get(tenant, id),
     waitInLine: (ref, how) => plan.waitInLine(ref, { by: 'flow', ...how }),
     assign: (ref, operator) => plan.assign(ref, { by: 'flow', operator }),
-    close: (ref, reason) => plan.close(ref, { by: 'flow', reason }),
+    release: (ref, operator) => plan.release(ref, { by: 'flow', operator }),
+    close: (ref, reason, servedBy) => plan.close(ref, { by: 'flow', reason, servedBy }),
     async lastOperatorOf({ tenant, contact, id }) {
       const page = { before: Number.MAX_SAFE_INTEGER, limit: LOOK_BACK }
       const { items } = await conversations.list(tenant, { contact }, page)
@@ -29,8 +30,6 @@ export function conversationsForFlows(conversations: Conversations): FlowConvers
     async hasLine(tenant) {
       return (await conversations.sectors.list(tenant)).length > 0
     },
-    async isAnyoneFree(tenant, sector) {
-      return (await operators.free(tenant, sector)).length > 0
-    },
+    mustWait: (tenant, line) => conversations.mustWait(tenant, line),
   }
 }

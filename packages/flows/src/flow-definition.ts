@@ -308,7 +308,7 @@ const steps = {
     ),
     /** Said before. */
     text: text.optional(),
-    /** Said when nobody is free. */
+    /** Said when they wait in a line: nobody who knows the skill has room for them. */
     lineText: text.optional(),
   }),
   /** A person takes over: the line of this sector, else that of the flow's sector, else the tenant's default one. */

@@ -90,7 +90,10 @@ export interface FlowConversations {
   ): Promise<PlannedMove>
   /** Only to an operator who is there and has room. */
   assign(ref: Ref, operator: OperatorId): Promise<PlannedMove>
-  close(ref: Ref, reason: string): Promise<PlannedMove>
+  /** From the operator who has it to nobody, in no line. */
+  release(ref: Ref, operator: OperatorId): Promise<PlannedMove>
+  /** `servedBy`: whose it was before it was released. */
+  close(ref: Ref, reason: string, servedBy: OperatorId | null): Promise<PlannedMove>
   /** Who answered the contact last, in a conversation before this one. */
   lastOperatorOf(
     conversation: Conversation,
@@ -100,6 +103,9 @@ export interface FlowConversations {
   admins(tenant: TenantId): Promise<readonly OperatorId[]>
   /** Whether the tenant has a sector, and so a line in which somebody may look. */
   hasLine(tenant: TenantId): Promise<boolean>
-  /** Whether somebody of the sector could take one now. */
-  isAnyoneFree(tenant: TenantId, sector: SectorId): Promise<boolean>
+  /** Whether who comes into this line now would wait there: nobody with the skill has room for them too. */
+  mustWait(
+    tenant: TenantId,
+    line: { readonly sector: SectorId; readonly skill: string | null },
+  ): Promise<boolean>
 }

@@ -80,6 +80,8 @@ export interface RunMemory {
   readonly stopAsked: boolean
   /** Who has the conversation while a flow runs that was started by hand. */
   readonly withOperator: OperatorId | null
+  /** Who had it until a survey began. */
+  readonly servedBy?: OperatorId | null
   /** Sectors whose flows it has been in. */
   readonly sectors: readonly string[]
 }

@@ -419,7 +419,8 @@ export class FlowRunner implements Lifecycle {
 
   async #commit(run: FlowRun, turn: Turn, unit: Pick<RunUnit, 'heard'>): Promise<FlowRun> {
     const after = moved(run, turn, this.#options.clock.now())
-    const move = turn.next.kind === 'end' ? turn.next.move : null
+    const { next } = turn
+    const move = (next.kind === 'end' || next.kind === 'wait' ? next.move : null) ?? null
     const events: NewEvent[] = []
     if (turn.failure !== undefined) events.push(failedEvent(run, turn.failure))
     if (after.state === 'ended') events.push(endedEvent(after))

@@ -22,7 +22,7 @@ import type { RunnableFlow } from './flow-store.ts'
 export interface Turn {
   readonly next:
     | { readonly kind: 'go'; readonly step: string }
-    | { readonly kind: 'wait'; readonly dueAt: number }
+    | { readonly kind: 'wait'; readonly dueAt: number; readonly move?: PlannedMove }
     | { readonly kind: 'enter'; readonly flow: RunnableFlow; readonly sector: SectorId }
     /** Stands where it stood. */
     | { readonly kind: 'stay' }
@@ -31,6 +31,12 @@ export interface Turn {
   /** Code of the error that led to it. */
   readonly failure?: string
   readonly once?: { readonly key: string; readonly until: number }
+}
+
+/** The turn of a step that asked the contact. */
+interface Asked {
+  readonly next: { readonly kind: 'wait'; readonly dueAt: number }
+  readonly memory: Partial<RunMemory>
 }
 
 export interface StepPorts {
@@ -106,10 +112,8 @@ export class FlowSteps {
         }
       case 'close': {
         if (step.text !== undefined) await this.#say(run, step.text, 'text')
-        if (step.satisfaction === undefined)
-          return ended(await conversations.close(ref(run), step.reason), 'closed')
-        await this.#say(run, step.satisfaction.text, 'question')
-        return this.#asked(step.satisfaction.minutes)
+        if (step.satisfaction === undefined) return ended(await this.#closed(run, step), 'closed')
+        return this.#survey(step.satisfaction, run)
       }
       default:
         return step satisfies never
@@ -155,8 +159,7 @@ export class FlowSteps {
   /** Time is up at a step that waits. */
   async timeOut(step: Step, run: FlowRun): Promise<Turn> {
     if (step.kind === 'wait') return go(step.next)
-    if (step.kind === 'close')
-      return ended(await this.#ports.conversations.close(ref(run), step.reason), 'closed')
+    if (step.kind === 'close') return ended(await this.#closed(run, step), 'closed')
     const next =
       (step.kind === 'menu' || step.kind === 'question' ? step.timeOut?.next : undefined) ?? step.fallback
     return next === undefined ? this.toPerson(run, null) : go(next)
@@ -257,18 +260,25 @@ export class FlowSteps {
       const how = { sector, rule: to.rule ?? null, seed: to.seed ?? null, skill: to.skill ?? null }
       const move = await conversations.waitInLine(ref(run), how)
       if (!move.outcome.done) return this.#elsewhere(step, run, move)
-      if (step.lineText !== undefined && !(await conversations.isAnyoneFree(run.tenant, sector))) {
-        await this.#say(run, step.lineText, 'line')
-      }
-      return ended(move, 'in_line')
+      return this.#sayInLine(step, run, ended(move, 'in_line'))
     }
     const candidates = 'admin' in to ? await conversations.admins(run.tenant) : [to.operator as OperatorId]
     for (const operator of candidates) {
       const turn = await this.#assigned(run, operator)
       if (turn !== null) return turn
     }
-    if (step.lineText !== undefined) await this.#say(run, step.lineText, 'line')
-    return this.#elsewhere(step, run, null)
+    return this.#sayInLine(step, run, await this.#elsewhere(step, run, null))
+  }
+
+  /** That they wait, when they will: not to who goes on in the flow, nor to whom somebody gets at once. */
+  async #sayInLine({ lineText }: StepOf<'assign'>, run: FlowRun, turn: Turn): Promise<Turn> {
+    const outcome = turn.next.kind === 'end' ? turn.next.move?.outcome : undefined
+    if (lineText === undefined || outcome?.done !== true) return turn
+    const { sector, skill } = outcome.conversation
+    if (sector !== null && (await this.#ports.conversations.mustWait(run.tenant, { sector, skill }))) {
+      await this.#say(run, lineText, 'line')
+    }
+    return turn
   }
 
   /** When those whom a step names cannot take it. */
@@ -297,7 +307,7 @@ export class FlowSteps {
 
   async #rated(step: StepOf<'close'>, run: FlowRun, message: HeardMessage): Promise<Turn | null> {
     const { satisfaction } = step
-    const { conversations, contacts } = this.#ports
+    const { contacts } = this.#ports
     if (satisfaction === undefined || wroteBefore(message, run.memory.askedAt)) return null
     const rule = { kind: 'number', min: 1, max: satisfaction.best } as const
     const answer = readAnswer(rule, /\d+/.exec(message.words ?? '')?.[0] ?? '')
@@ -311,7 +321,25 @@ export class FlowSteps {
       await contacts.change(run, { fields: { [satisfaction.save]: answer } })
       if (satisfaction.thanks !== undefined) await this.#say(run, satisfaction.thanks)
     }
-    return ended(await conversations.close(ref(run), step.reason), 'closed')
+    return ended(await this.#closed(run, step), 'closed')
+  }
+
+  /**
+   * Asks for a rating. Who had the conversation has done their part: from here on it takes no room of theirs, however
+   * long the contact takes to answer.
+   */
+  async #survey(satisfaction: NonNullable<StepOf<'close'>['satisfaction']>, run: FlowRun): Promise<Turn> {
+    await this.#say(run, satisfaction.text, 'question')
+    const { next, memory } = this.#asked(satisfaction.minutes)
+    const { withOperator } = run.memory
+    if (withOperator === null) return { next, memory }
+    const move = await this.#ports.conversations.release(ref(run), withOperator)
+    if (!move.outcome.done) return ended(move, 'taken_over')
+    return { next: { ...next, move }, memory: { ...memory, withOperator: null, servedBy: withOperator } }
+  }
+
+  #closed(run: FlowRun, { reason }: StepOf<'close'>): Promise<PlannedMove> {
+    return this.#ports.conversations.close(ref(run), reason, run.memory.servedBy ?? null)
   }
 
   /** Not an answer: once more, until it was tried often enough. */
@@ -327,7 +355,7 @@ export class FlowSteps {
     return memory.askedAt !== null && this.#ports.clock.now() - memory.askedAt < STILL_WRITING_MS
   }
 
-  #asked(minutes: number = DEFAULT_WAIT_MINUTES): Turn {
+  #asked(minutes: number = DEFAULT_WAIT_MINUTES): Asked {
     const now = this.#ports.clock.now()
     return { next: { kind: 'wait', dueAt: now + minutes * MINUTE }, memory: { askedAt: now, tries: 0 } }
   }

@@ -31,6 +31,8 @@ export interface OperatorSector {
 export interface FreeOperator {
   readonly id: OperatorId
   readonly assignedCount: number
+  /** How many more they take. */
+  readonly room: number
   readonly turn: number
   /** `''` for what needs no special one is among them. */
   readonly skills: readonly string[]
@@ -156,7 +158,7 @@ export class Operators {
   /** Who is there for a sector and has room; within their hours. */
   async free(tenant: TenantId, sector: SectorId): Promise<readonly FreeOperator[]> {
     const rows = await this.#database.read(
-      `select one.id, one.assigned_count, one.turn, one.hours, of_sector.skills
+      `select one.id, one.assigned_count, one.capacity, one.turn, one.hours, of_sector.skills
        from "OperatorSector" as of_sector join "Operator" as one
          on one.tenant = of_sector.tenant and one.id = of_sector.operator
        where of_sector.tenant = ? and of_sector.sector = ? and one.availability = 'online'
@@ -169,6 +171,7 @@ export class Operators {
       .map((row) => ({
         id: row['id'] as OperatorId,
         assignedCount: Number(row['assigned_count']),
+        room: Number(row['capacity']) - Number(row['assigned_count']),
         turn: Number(row['turn']),
         skills: ['', ...skillsOf(row)],
       }))

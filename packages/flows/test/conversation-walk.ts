@@ -28,6 +28,7 @@ const command = fc.oneof(
   { weight: 2, arbitrary: fc.record({ do: fc.constant('move' as const), contact, sector, skill }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('return' as const), contact }) },
   { weight: 3, arbitrary: fc.record({ do: fc.constant('close' as const), contact }) },
+  { weight: 1, arbitrary: fc.record({ do: fc.constant('release' as const), contact }) },
   { weight: 1, arbitrary: fc.record({ do: fc.constant('reopen' as const), contact }) },
   { weight: 2, arbitrary: fc.record({ do: fc.constant('merge' as const), contact, into: contact }) },
   {
@@ -137,6 +138,13 @@ async function walk(bench: Bench, commands: readonly Command[]): Promise<void> {
       case 'close':
         if (open !== undefined) await conversations.close(open, { by: 'api', reason: 'done' })
         break
+      case 'release': {
+        if (open?.operator == null) break
+        const planned = await conversations.plan.release(open, { by: 'flow', operator: open.operator })
+        await bench.database.write(planned.statements)
+        planned.after()
+        break
+      }
       case 'reopen':
         if (ofContact !== undefined) await conversations.reopen(ofContact, { by: 'api' })
         break

@@ -342,7 +342,7 @@ test('says what is to be said once only again when its time is over', async (t) 
   assert.deepEqual(saidTo(outside, 1), ['Closed', 'Closed'])
 })
 
-test('asks for a rating by hand while the operator keeps the conversation, then closes it', async (t) => {
+test('asks for a rating by hand, then closes it', async (t) => {
   const bench = await openBench(t)
   const ana = await bench.operator('ana', 10, [])
   const outside = newOutside()

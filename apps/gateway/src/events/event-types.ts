@@ -158,6 +158,10 @@ export const EVENT_TYPES: Readonly<Record<string, EventType>> = {
     tells: 'another operator or sector has a conversation',
     payload: conversation,
   },
+  'conversation.released': {
+    tells: 'its operator has done their part, and a survey asks the contact',
+    payload: conversation,
+  },
   'conversation.closed': { tells: 'a conversation is over', payload: conversation },
   'conversation.reopened': { tells: 'the contact wrote again soon after the end', payload: conversation },
   'conversation.noted': { tells: 'a note was added, which the contact does not see', payload: conversation },

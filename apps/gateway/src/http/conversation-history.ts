@@ -17,6 +17,7 @@ export const historyEntry = z.object({
     'waiting',
     'assigned',
     'transferred',
+    'released',
     'closed',
     'reopened',
     'merged',
