@@ -53,6 +53,9 @@ import { openFlows } from './flows.ts'
 import { parseAllowList } from './guarded-http/allow-list.ts'
 import { GuardedHttp } from './guarded-http/guarded-http.ts'
 import { EventStreams } from './events/event-streams.ts'
+import { EventForwarder } from './events/sinks/event-forwarder.ts'
+import { EventSinkStore } from './events/sinks/event-sink-store.ts'
+import { openSinks } from './events/sinks/open-sinks.ts'
 import { EventTail } from './events/event-tail.ts'
 import { buildHttp, type HttpServer } from './http/server.ts'
 import type { DeclaredRoute } from './http/route-rules.ts'
@@ -431,6 +434,14 @@ export async function startApp(options: AppOptions): Promise<App> {
     })
     await retention.start()
     stops.add('the sweep of what is too old', 0.5 * SECOND, () => retention.stop())
+    const sinkStore = new EventSinkStore({ database, clock })
+    const forwarders = (await openSinks(config)).map(
+      (sink) => new EventForwarder({ sink, store: sinkStore, eventLog: events, database, clock, log }),
+    )
+    for (const forwarder of forwarders) {
+      stops.add('handing events to a broker', 0.5 * SECOND, () => forwarder.stop())
+      await forwarder.start()
+    }
     stops.add('the sweep of events', 0.2 * SECOND, startSweep({ events, config, clock, log }))
 
     const governor = new MemoryGovernor({
@@ -552,6 +563,7 @@ export async function startApp(options: AppOptions): Promise<App> {
       flows,
       outgoing,
       streams,
+      forwarders,
       ready,
       memory: report,
       limits: limits.http,

@@ -516,6 +516,18 @@ const configTable = {
     max: 10_000,
     doc: 'Event streams served at once; one more is refused. Each may hold 1 MiB unsent.',
   },
+  eventsNatsUrl: {
+    env: 'ECLUSA_EVENTS_NATS_URL',
+    kind: 'text',
+    default: '',
+    doc: 'A NATS server with JetStream that all events are handed to as well: `nats://user:password@host:4222`, or `tls://`. Empty: none. See [events.md](events.md).',
+  },
+  eventsAmqpUrl: {
+    env: 'ECLUSA_EVENTS_AMQP_URL',
+    kind: 'text',
+    default: '',
+    doc: 'A RabbitMQ server, likewise: `amqp://user:password@host:5672/vhost`, or `amqps://`. Empty: none.',
+  },
   memoryCeiling: {
     env: 'ECLUSA_MEMORY_CEILING',
     kind: 'size',
@@ -772,6 +784,11 @@ function brokenRelations(config: Config): string[] {
     // Not the value: it may hold a password.
     faults.push('ECLUSA_DATABASE_URL must look like postgres://user:password@host:5432/database')
   }
+  // Not the values: they may hold passwords.
+  if (config.eventsNatsUrl !== '' && !/^(nats|tls):$/.test(URL.parse(config.eventsNatsUrl)?.protocol ?? ''))
+    faults.push('ECLUSA_EVENTS_NATS_URL must look like nats://user:password@host:4222')
+  if (config.eventsAmqpUrl !== '' && !/^amqps?:$/.test(URL.parse(config.eventsAmqpUrl)?.protocol ?? ''))
+    faults.push('ECLUSA_EVENTS_AMQP_URL must look like amqp://user:password@host:5672/vhost')
   const allowed = parseAllowList(config.outgoingAllow)
   if ('fault' in allowed) faults.push(`ECLUSA_OUTGOING_ALLOW ${allowed.fault}`)
   if (config.demo === 'on' && config.whatsappUrl !== WHATSAPP_URL) {

@@ -1,5 +1,6 @@
 import { KIB, type MemoryLine } from '@eclusa/kernel'
 import { LEAST_UNSENT_BYTES } from '../events/event-streams.ts'
+import { SINK_BATCH_BYTES } from '../events/sinks/event-forwarder.ts'
 import { type HttpLimits, MAX_EXPORTS, MAX_HEADER_BYTES, ONE_MORE_BYTES, PAGE_BYTES } from './limits.ts'
 
 /** What the HTTP API holds in memory at most. */
@@ -49,6 +50,15 @@ export function httpMemory(limits: HttpLimits, maxStreams: number): readonly Mem
       bytesEach: PAGE_BYTES + ONE_MORE_BYTES,
       boundedBy: 'maxReads, PAGE_BYTES and one message more each',
       source: 'the limit itself; 500 messages without their text, or 500 entries of the ledger, are less',
+    },
+    {
+      owner: 'http',
+      name: 'brokers: events on their way, read and as messages',
+      place: 'heap',
+      maxCount: 2,
+      bytesEach: 2 * SINK_BATCH_BYTES,
+      boundedBy: 'SINK_BATCH_BYTES, passed by one event at most',
+      source: 'the limit itself, twice',
     },
     {
       owner: 'http',

@@ -24,6 +24,7 @@ import { gatewayErrors } from '../errors.ts'
 import type { GatewayFlows } from '../flows.ts'
 import type { GuardedHttp } from '../guarded-http/guarded-http.ts'
 import type { EventStreams } from '../events/event-streams.ts'
+import type { EventForwarder } from '../events/sinks/event-forwarder.ts'
 import type { Inbox } from '../inbox.ts'
 import type { Instances } from '../instances/instances.ts'
 import type { ApiKeys } from '../keys/api-keys.ts'
@@ -69,6 +70,8 @@ export interface HttpPorts {
   /** Calls to servers that customers name. */
   readonly outgoing: GuardedHttp
   readonly streams: EventStreams
+  /** To message brokers. */
+  readonly forwarders: readonly EventForwarder[]
   readonly ready: ReadyProbe
   readonly memory: () => MemoryReport
   readonly limits: HttpLimits

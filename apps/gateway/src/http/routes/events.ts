@@ -62,6 +62,15 @@ const eventAnswer = z.object({
   payload: z.looseObject({}),
 })
 
+const sinkAnswer = z.object({
+  name: z.enum(['nats', 'amqp']),
+  /** The last event that it confirmed. */
+  cursor: z.int().nullable(),
+  /** How far that is from the newest. */
+  behind: z.int(),
+  failingSince: z.iso.datetime().nullable(),
+})
+
 /** Close codes of RFC 6455. */
 const GOING_AWAY = 1001
 const POLICY_VIOLATION = 1008
@@ -132,6 +141,24 @@ export async function eventRoutes(http: HttpServer, ports: HttpPorts): Promise<v
       }
     },
   })
+
+  /** The message brokers that events are handed to, and how far. */
+  http.get(
+    '/event-sinks',
+    {
+      config: { scope: 'read', operatorsOnly: true },
+      schema: { response: { 200: z.object({ items: z.array(sinkAnswer) }) } },
+    },
+    async () => {
+      const states = await Promise.all(ports.forwarders.map((forwarder) => forwarder.state()))
+      return {
+        items: states.map(({ failingSince, ...state }) => ({
+          ...state,
+          failingSince: failingSince === null ? null : new Date(failingSince).toISOString(),
+        })),
+      }
+    },
+  )
 
   /** The catalogue: every type of event, and the JSON Schema of what it carries. */
   http.get(
