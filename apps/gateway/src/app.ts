@@ -6,6 +6,7 @@ import { Conversations, flowMigrations } from '@eclusa/flows'
 import {
   type ChatId,
   type Clock,
+  DAY,
   EclusaError,
   type InstanceId,
   type Logger,
@@ -45,7 +46,9 @@ import {
   openSealer,
   type Ownership,
 } from '@eclusa/storage'
-import { type Config, daysOf, WHATSAPP_URL } from './config.ts'
+import { AuditLog } from './audit/audit-log.ts'
+import { AuditStore } from './audit/audit-store.ts'
+import { type Config, listOf, WHATSAPP_URL } from './config.ts'
 import { Demo, wantsDemo } from './demo/demo.ts'
 import { LiveView } from './demo/live-view.ts'
 import { gatewayErrors } from './errors.ts'
@@ -57,6 +60,7 @@ import { EventForwarder } from './events/sinks/event-forwarder.ts'
 import { EventSinkStore } from './events/sinks/event-sink-store.ts'
 import { openSinks } from './events/sinks/open-sinks.ts'
 import { EventTail } from './events/event-tail.ts'
+import { AuditedRequests } from './http/audited-requests.ts'
 import { buildHttp, type HttpServer } from './http/server.ts'
 import type { DeclaredRoute } from './http/route-rules.ts'
 import { installSecret } from './install-secret-store.ts'
@@ -442,7 +446,13 @@ export async function startApp(options: AppOptions): Promise<App> {
       stops.add('handing events to a broker', 0.5 * SECOND, () => forwarder.stop())
       await forwarder.start()
     }
-    stops.add('the sweep of events', 0.2 * SECOND, startSweep({ events, config, clock, log }))
+    const sweepEvents = async (): Promise<number> =>
+      events.sweep({ keepForMs: config.eventsKeepForMs, maxPerTenant: config.eventsMaxPerTenant })
+    stops.add(
+      'the sweep of events',
+      0.2 * SECOND,
+      startSweep({ sweep: sweepEvents, what: 'old events', config, clock, log }),
+    )
 
     const governor = new MemoryGovernor({
       readings: options.readings ?? watchProcess(),
@@ -510,7 +520,27 @@ export async function startApp(options: AppOptions): Promise<App> {
     }
 
     // In: the HTTP API.
-    const keys = await ApiKeys.open({ store: new ApiKeyStore(database), clock, preset: config.apiKey })
+    const audit = new AuditLog({
+      store: new AuditStore(database),
+      clock,
+      key: await installSecret({ database, sealer, name: 'audit-chain' }),
+    })
+    const sweepAudit = async (): Promise<number> => audit.sweep(config.auditKeepDays * DAY)
+    stops.add(
+      'the sweep of the audit log',
+      0.2 * SECOND,
+      startSweep({ sweep: sweepAudit, what: 'old entries of the audit log', config, clock, log }),
+    )
+    const keys = await ApiKeys.open({
+      store: new ApiKeyStore(database),
+      audit,
+      neighbours: database.neighbours,
+      clock,
+      log,
+      preset: config.apiKey,
+    })
+    stops.add('keys', 0.2 * SECOND, () => keys.stop())
+    await keys.start()
     const ready = new ReadyProbe({ database, clock })
     const report = (): MemoryReport => memoryReport({ plan, governor, caches })
     const memoryLog = new MemoryLog({
@@ -540,6 +570,9 @@ export async function startApp(options: AppOptions): Promise<App> {
     }
     const { http, routes } = await buildHttp({
       keys,
+      audit,
+      audited: new AuditedRequests({ audit, instances, outbox, conversations, hashKey }),
+      trustedProxies: listOf(config.trustedProxies),
       instances,
       queue,
       people,
@@ -689,29 +722,28 @@ function careOf(config: Config, isSimulated: boolean): CareOptions {
     minRepliesPercent: config.limitsMinRepliesPercent,
     maxOptOutsPercent: config.limitsMaxOptOutsPercent,
     quietSundays: config.limitsQuietSundays,
-    holidays: daysOf(config.limitsHolidays),
+    holidays: listOf(config.limitsHolidays),
     zone: config.limitsZone,
   }
 }
 
-/** Forgets old events, a step at a time; returns what ends it. */
+/** Forgets what is old, a step at a time; returns what ends it. */
 function startSweep(o: {
-  readonly events: EventLog
+  readonly sweep: () => Promise<number>
+  /** That goes. */
+  readonly what: string
   readonly config: Config
   readonly clock: Clock
   readonly log: Logger
 }): () => Promise<void> {
   const end = new AbortController()
   const onError = (error: unknown): void =>
-    o.log.error({ err: error }, 'sweeping the events failed; it comes again')
+    o.log.error({ err: error }, `deleting ${o.what} failed; it comes again`)
   const loop = runLoop(
     { clock: o.clock, everyMs: o.config.queueSweepEveryMs, onError },
     async () => {
-      const swept = await o.events.sweep({
-        keepForMs: o.config.eventsKeepForMs,
-        maxPerTenant: o.config.eventsMaxPerTenant,
-      })
-      if (swept > 0) o.log.info({ swept }, 'old events deleted')
+      const swept = await o.sweep()
+      if (swept > 0) o.log.info({ swept }, `${o.what} deleted`)
     },
     end.signal,
   )

@@ -1,6 +1,7 @@
 import { EclusaError, isDayOfRest, MAX_DAYS_OF_REST, parseZone } from '@eclusa/kernel'
 import { gatewayErrors } from './errors.ts'
 import { parseAllowList } from './guarded-http/allow-list.ts'
+import { addressRange } from './keys/address-ranges.ts'
 import { parseSize, type Size } from './memory/ceiling.ts'
 import { parseWeights } from './memory/tenant-weights.ts'
 
@@ -101,6 +102,20 @@ const configTable = {
     default: null,
     secret: true,
     doc: 'An operator key of your own, at least 32 characters, for scripted installs. It replaces the one set this way before. Without it, a key is made on first start and shown once. The command line reads its key here too.',
+  },
+  trustedProxies: {
+    env: 'ECLUSA_TRUSTED_PROXIES',
+    kind: 'text',
+    default: '',
+    doc: 'Proxies in front of the gateway that are believed about who calls (`X-Forwarded-For`): `10.0.0.5,172.16.0.0/12`. It counts for keys that are limited to addresses, and in the audit log.',
+  },
+  auditKeepDays: {
+    env: 'ECLUSA_AUDIT_KEEP_DAYS',
+    kind: 'integer',
+    default: 365,
+    min: 1,
+    max: 36_500,
+    doc: 'Days that the audit log keeps what was done by whom.',
   },
   demo: {
     env: 'ECLUSA_DEMO',
@@ -767,7 +782,7 @@ function brokenRelations(config: Config): string[] {
   } catch (error) {
     faults.push((error as EclusaError).message)
   }
-  const holidays = daysOf(config.limitsHolidays)
+  const holidays = listOf(config.limitsHolidays)
   const wrongDay = holidays.find((day) => !isDayOfRest(day))
   if (wrongDay !== undefined)
     faults.push(`ECLUSA_LIMITS_HOLIDAYS must be days such as 12-25 or 2027-03-26, not "${wrongDay}"`)
@@ -789,6 +804,12 @@ function brokenRelations(config: Config): string[] {
     faults.push('ECLUSA_EVENTS_NATS_URL must look like nats://user:password@host:4222')
   if (config.eventsAmqpUrl !== '' && !/^amqps?:$/.test(URL.parse(config.eventsAmqpUrl)?.protocol ?? ''))
     faults.push('ECLUSA_EVENTS_AMQP_URL must look like amqp://user:password@host:5672/vhost')
+  const wrongProxy = listOf(config.trustedProxies).find((text) => addressRange(text) === null)
+  if (wrongProxy !== undefined) {
+    faults.push(
+      `ECLUSA_TRUSTED_PROXIES must be addresses or ranges such as 10.0.0.5,172.16.0.0/12, not "${wrongProxy}"`,
+    )
+  }
   const allowed = parseAllowList(config.outgoingAllow)
   if ('fault' in allowed) faults.push(`ECLUSA_OUTGOING_ALLOW ${allowed.fault}`)
   if (config.demo === 'on' && config.whatsappUrl !== WHATSAPP_URL) {
@@ -800,11 +821,11 @@ function brokenRelations(config: Config): string[] {
 }
 
 /** Of a list with commas. */
-export function daysOf(text: string): readonly string[] {
+export function listOf(text: string): readonly string[] {
   return text
     .split(',')
-    .map((day) => day.trim())
-    .filter((day) => day !== '')
+    .map((part) => part.trim())
+    .filter((part) => part !== '')
 }
 
 /**

@@ -11,6 +11,10 @@ type GatewayErrorName =
   | 'INSTANCE_UNKNOWN'
   | 'INTERNAL'
   | 'MEMORY_SHORT'
+  | 'KEY_LAST'
+  | 'KEY_PRESET'
+  | 'KEY_TOO_STRONG'
+  | 'KEY_UNKNOWN'
   | 'NOT_ACCEPTABLE'
   | 'NOT_READY'
   | 'NOT_SET_ASIDE'
@@ -22,6 +26,7 @@ type GatewayErrorName =
   | 'SIMULATOR_FAILED'
   | 'STOPPING'
   | 'TOO_MANY_INSTANCES'
+  | 'TOO_MANY_KEYS'
   | 'TOO_MANY_STREAMS'
   | 'UNAUTHORIZED'
   | 'UNSUPPORTED_MEDIA_TYPE'
@@ -66,6 +71,25 @@ export const gatewayErrors: Readonly<Record<GatewayErrorName, ErrorKind>> = defi
     delivered: 'unknown',
     message: 'Something in the gateway failed; its log has the details under this request id',
   },
+  KEY_LAST: {
+    status: 409,
+    retry: 'never',
+    delivered: 'no',
+    message: 'This is the last key that may do everything and does not end: make another one first',
+  },
+  KEY_PRESET: {
+    status: 409,
+    retry: 'never',
+    delivered: 'no',
+    message: 'This key is set by ECLUSA_API_KEY: change it there, and start again',
+  },
+  KEY_TOO_STRONG: {
+    status: 403,
+    retry: 'never',
+    delivered: 'no',
+    message: 'A key cannot make one that may do more than itself',
+  },
+  KEY_UNKNOWN: { status: 404, retry: 'never', delivered: 'no', message: 'There is no key with this id' },
   MEMORY_SHORT: {
     status: 500,
     retry: 'never',
@@ -123,6 +147,12 @@ export const gatewayErrors: Readonly<Record<GatewayErrorName, ErrorKind>> = defi
     delivered: 'no',
     message:
       'The most instances this gateway may hold exist already: delete one, or raise ECLUSA_MAX_INSTANCES',
+  },
+  TOO_MANY_KEYS: {
+    status: 409,
+    retry: 'never',
+    delivered: 'no',
+    message: 'There are as many keys as there may be: revoke one that is not used',
   },
   TOO_MANY_STREAMS: {
     status: 429,

@@ -17,7 +17,7 @@ test('a route that does not say who may use it stops the start', async () => {
   )
   http.get('/v1/said', { config: { scope: 'read', byInstance: true } }, async () => 'x')
   await http.ready()
-  const said = { path: '/v1/said', scope: 'read', operatorsOnly: false, byInstance: true }
+  const said = { path: '/v1/said', scope: 'read', operatorsOnly: false, byInstance: true, audit: 'none' }
   assert.deepEqual(rules.all, [
     { method: 'GET', ...said },
     { method: 'HEAD', ...said },

@@ -24,6 +24,7 @@ import {
 import { flowLint, flowList, flowPublish, flowTemplate, flowTest } from './flow.ts'
 import { addConversations } from './conversation-commands.ts'
 import { addInbound } from './inbound-commands.ts'
+import { addKeys } from './key-commands.ts'
 import { memory } from './memory.ts'
 import { pair } from './pair.ts'
 import { send } from './send.ts'
@@ -156,6 +157,7 @@ export function program(): Command {
 
   addConversations<ClientFlags>(root, { client, askedBy })
   addInbound<ClientFlags>(root, { client, askedBy })
+  addKeys<ClientFlags>(root, { client, askedBy })
   addContacts(root.command('contacts').description('who the people at the other end are'))
 
   for (const kind of ['pacing', 'limits'] as const) {

@@ -21,7 +21,7 @@ export function requireKey(keys: ApiKeys): (request: FastifyRequest) => Promise<
     const { scope } = request.routeOptions.config
     if (scope === undefined || scope === 'public') return
     const presented = /^Bearer +(\S{1,1000}) *$/i.exec(request.headers.authorization ?? '')?.[1]
-    const caller = presented === undefined ? null : keys.callerOf(presented)
+    const caller = presented === undefined ? null : keys.callerOf(presented, request.ip)
     if (caller === null) {
       throw new EclusaError(gatewayErrors.UNAUTHORIZED, { details: { field: 'authorization' } })
     }

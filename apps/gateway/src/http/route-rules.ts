@@ -14,8 +14,16 @@ declare module 'fastify' {
      * were made for some instances.
      */
     byInstance?: boolean
+    /**
+     * `before`: stands in the audit log before it is carried out; `own`: the handler puts it there, with what changes;
+     * `none`. Default: `before` for what changes something and is neither sending nor the daily work of people.
+     */
+    audit?: 'before' | 'own' | 'none'
   }
 }
+
+/** Not every message and every note is an act of control. */
+const UNAUDITED: ReadonlySet<string> = new Set(['public', 'read', 'send', 'app'])
 
 /** A route as it was declared. */
 export interface DeclaredRoute {
@@ -25,6 +33,7 @@ export interface DeclaredRoute {
   readonly scope: KeyScope | 'public'
   readonly operatorsOnly: boolean
   readonly byInstance: boolean
+  readonly audit: 'before' | 'own' | 'none'
 }
 
 /** Every route of the API, each with who may use it. */
@@ -44,7 +53,10 @@ export class RouteRules {
       if (scope === undefined || (scope !== 'public' && !keyScopes.includes(scope))) {
         throw new Error(`${name} declares no scope: give its options config: { scope: … }`)
       }
-      this.#routes.push({ method, path: route.url, scope, operatorsOnly, byInstance })
+      const isRead = method === 'GET' || method === 'HEAD'
+      const audit = route.config?.audit ?? (isRead || UNAUDITED.has(scope) ? 'none' : 'before')
+      route.config = { ...route.config, audit }
+      this.#routes.push({ method, path: route.url, scope, operatorsOnly, byInstance, audit })
     }
   }
 }

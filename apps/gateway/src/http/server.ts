@@ -20,6 +20,7 @@ import Fastify, {
   type RawServerDefault,
 } from 'fastify'
 import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
+import type { AuditLog } from '../audit/audit-log.ts'
 import { gatewayErrors } from '../errors.ts'
 import type { GatewayFlows } from '../flows.ts'
 import type { GuardedHttp } from '../guarded-http/guarded-http.ts'
@@ -32,11 +33,13 @@ import type { ReadyProbe } from '../ready-probe-store.ts'
 import type { People } from '../people.ts'
 import type { PersonTraces } from '../person-traces.ts'
 import type { MemoryReport } from '../memory/memory-report.ts'
+import type { AuditedRequests } from './audited-requests.ts'
 import { requireKey } from './auth.ts'
 import { BodyBudget, MAX_BODY_BYTES } from './body-budget.ts'
 import { type HttpLimits, MAX_HEADER_BYTES } from './limits.ts'
 import { problemOf, toEclusaError } from './problem.ts'
 import { type DeclaredRoute, RouteRules } from './route-rules.ts'
+import { auditRoutes } from './routes/audit.ts'
 import { contactRoutes } from './routes/contacts.ts'
 import { conversationRoutes } from './routes/conversations.ts'
 import { eventRoutes } from './routes/events.ts'
@@ -44,6 +47,7 @@ import { flowRoutes } from './routes/flows.ts'
 import { healthRoutes } from './routes/health.ts'
 import { inboundRoutes } from './routes/inbound.ts'
 import { instanceRoutes } from './routes/instances.ts'
+import { keyRoutes } from './routes/keys.ts'
 import { limitRoutes } from './routes/limits.ts'
 import { memoryRoutes } from './routes/memory.ts'
 import { messageRoutes } from './routes/messages.ts'
@@ -55,6 +59,10 @@ import { queueRoutes } from './routes/queue.ts'
 /** What the routes speak to. */
 export interface HttpPorts {
   readonly keys: ApiKeys
+  readonly audit: AuditLog
+  readonly audited: AuditedRequests
+  /** Addresses and ranges of proxies that are believed about who calls. */
+  readonly trustedProxies: readonly string[]
   readonly instances: Instances
   readonly queue: Queue
   readonly people: People
@@ -103,8 +111,8 @@ export async function buildHttp(
     http: { maxHeaderSize: MAX_HEADER_BYTES },
     // Requests under way finish; connections kept alive for later ones do not hold up the stop.
     forceCloseConnections: 'idle',
-    // Proxies are not believed about who calls: nothing here depends on the caller's address.
-    trustProxy: false,
+    // Keys may be limited to addresses: only proxies that the operator names are believed about who calls.
+    trustProxy: ports.trustedProxies.length === 0 ? false : [...ports.trustedProxies],
     genReqId: () => `req_${randomBase32(12)}`,
     routerOptions: { maxParamLength: 200 },
   }).withTypeProvider<ZodTypeProvider>()
@@ -113,6 +121,8 @@ export async function buildHttp(
   http.setSerializerCompiler(serializerCompiler)
   acceptJsonOnly(http)
   http.decorateRequest('caller', null)
+  http.decorateRequest('intended', null)
+  http.decorateRequest('failure', null)
   const rules = new RouteRules()
   http.addHook('onRoute', (route) => rules.declare(route))
   const bodies = new BodyBudget({ maxBytes: ports.limits.maxBodiesBytes, clock: ports.clock })
@@ -127,6 +137,8 @@ export async function buildHttp(
   http.addHook('onRequest', requireKey(ports.keys))
   // After the key was looked at, before the body is.
   http.addHook('preParsing', async (request, reply) => bodies.enter(request.headers, reply.raw))
+  http.addHook('preHandler', (request) => ports.audited.before(request))
+  http.addHook('onResponse', (request, reply) => ports.audited.after(request, reply))
   http.addHook('onResponse', async (request, reply) => {
     const durMs = Math.round(reply.elapsedTime)
     const route = `${request.method} ${request.routeOptions.url ?? '(unknown)'}`
@@ -134,6 +146,7 @@ export async function buildHttp(
   })
   http.setErrorHandler(async (thrown, request, reply) => {
     const error = toEclusaError(thrown)
+    request.failure = error.code
     if (error.status >= 500) {
       const route = `${request.method} ${request.routeOptions.url ?? '(unknown)'}`
       ports.log.error({ requestId: request.id, route, code: error.code, err: error }, 'a request failed')
@@ -170,6 +183,8 @@ export async function buildHttp(
       await v1.register(inboundRoutes, ports)
       await v1.register(eventRoutes, ports)
       await v1.register(memoryRoutes, ports)
+      await v1.register(keyRoutes, ports)
+      await v1.register(auditRoutes, ports)
     },
     { prefix: '/v1' },
   )

@@ -1,5 +1,6 @@
 import type { InstanceId, TenantId } from '@eclusa/kernel'
 import type { Settings } from '@eclusa/queue'
+import type { FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { instanceOf, instanceParams, noBody, tenantOf, tenantParams } from './inputs.ts'
 import type { HttpPorts, HttpServer } from './server.ts'
@@ -25,11 +26,11 @@ export interface SettingRoutes<Options extends { readonly enabled: boolean }> {
 /** Shows, replaces and takes away what a tenant or an instance has of its own; from the next message on, without a restart. */
 export function settingRoutes<Options extends { readonly enabled: boolean }>(
   http: HttpServer,
-  { instances }: HttpPorts,
+  { instances, audited }: HttpPorts,
   routes: SettingRoutes<Options>,
 ): void {
   const { name, settings, bodyOfTenant, bodyOfInstance, effective, toOptions, toBody } = routes
-  const change = { scope: 'settings', operatorsOnly: routes.operatorsOnly ?? false } as const
+  const change = { scope: 'settings', operatorsOnly: routes.operatorsOnly ?? false, audit: 'own' } as const
   const ofInstance = `/instances/:id/${name}`
   const ofTenant = `/tenants/:tenant/${name}`
   const answer = {
@@ -55,6 +56,7 @@ export function settingRoutes<Options extends { readonly enabled: boolean }>(
     },
     async (request) => {
       const { id, tenant } = instanceOf(request, instances)
+      await intend(request, { tenant, instance: id }, request.body)
       await settings.put({ tenant, instance: id, options: given(toOptions(request.body)) })
       return answerOf({ id, tenant })
     },
@@ -68,6 +70,7 @@ export function settingRoutes<Options extends { readonly enabled: boolean }>(
     },
     async (request) => {
       const { id, tenant } = instanceOf(request, instances)
+      await intend(request, { tenant, instance: id }, null)
       await settings.delete(tenant, id)
       return answerOf({ id, tenant })
     },
@@ -84,6 +87,7 @@ export function settingRoutes<Options extends { readonly enabled: boolean }>(
     { config: change, schema: { params: tenantParams, body: bodyOfTenant, response: { 200: bodyOfTenant } } },
     async (request) => {
       const tenant = tenantOf(request)
+      await intend(request, { tenant, instance: null }, request.body)
       await settings.put({ tenant, instance: null, options: given(toOptions(request.body)) })
       return toBody(settings.own(tenant, null))
     },
@@ -94,10 +98,21 @@ export function settingRoutes<Options extends { readonly enabled: boolean }>(
     { config: change, schema: { params: tenantParams, body: noBody, response: { 200: bodyOfTenant } } },
     async (request) => {
       const tenant = tenantOf(request)
+      await intend(request, { tenant, instance: null }, null)
       await settings.delete(tenant, null)
       return toBody(settings.own(tenant, null))
     },
   )
+
+  /** What they were and will be. */
+  function intend(
+    request: FastifyRequest,
+    { tenant, instance }: { readonly tenant: TenantId; readonly instance: InstanceId | null },
+    after: Fields | null,
+  ): Promise<void> {
+    const before = toBody(settings.own(tenant, instance))
+    return audited.intend(request, { action: `${name}.changed`, tenant, before, after })
+  }
 
   function answerOf({ id, tenant }: { readonly id: InstanceId; readonly tenant: TenantId }): {
     own: Fields

@@ -35,6 +35,8 @@ export type Reach = '*' | TenantId
 /** Who asks, as the presented key tells it. */
 export interface Caller {
   readonly keyId: string
+  /** Who logged in with it; null when the key itself was presented. */
+  readonly person: string | null
   readonly reach: Reach
   readonly scopes: ReadonlySet<KeyScope>
   /** The only instances that exist for it; null: all that its reach covers. */

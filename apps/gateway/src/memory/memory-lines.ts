@@ -155,9 +155,9 @@ function processMemory(config: Config): readonly MemoryLine[] {
       name: 'API keys',
       place: 'heap',
       maxCount: MAX_KEYS,
-      bytesEach: 512,
-      boundedBy: 'MAX_KEYS',
-      source: 'an id, 32 bytes and a scope',
+      bytesEach: 2 * KIB,
+      boundedBy: 'MAX_KEYS, MAX_KEY_INSTANCES, MAX_KEY_ADDRESSES',
+      source: 'ids, a name and scopes; the few that are limited to 20 instances or 16 addresses share',
     },
   ]
 }

@@ -65,14 +65,14 @@ const standing = z.object({
 
 /** What contacts want: the ledger of opt-outs and consents, only ever added to. */
 export async function contactRoutes(http: HttpServer, ports: HttpPorts): Promise<void> {
-  const { instances, queue, reads } = ports
+  const { audited, instances, queue, reads } = ports
   const { directory, ledger } = ports.people
 
   /** All or none. An opt-out counts for every message that waits, from its answer on. */
   http.post(
     '/tenants/:tenant/ledger',
     {
-      config: { scope: 'app' },
+      config: { scope: 'app', audit: 'own' },
       schema: {
         params: tenantParams,
         body: recordBody,
@@ -89,6 +89,18 @@ export async function contactRoutes(http: HttpServer, ports: HttpPorts): Promise
         recordedBy: 'api',
         expiresAt: one.expiresAt ?? null,
       }))
+      // An opt-out is taken back here: who did that must be known.
+      await audited.intend(request, {
+        action: 'ledger.recorded',
+        tenant,
+        after: {
+          entries: entries.map(({ contact, kind: what, channel }) => ({
+            contact: audited.shown('contact', contact),
+            kind: what,
+            channel,
+          })),
+        },
+      })
       await ledger.record(tenant, entries)
       // What care holds back of them is judged anew.
       const theirs = instances.all().filter((instance) => instance.tenant === tenant)

@@ -237,7 +237,7 @@ export async function flowRoutes(http: HttpServer, ports: HttpPorts): Promise<vo
   http.post(
     '/tenants/:tenant/flows/lint',
     {
-      config: { scope: 'flow' },
+      config: { scope: 'flow', audit: 'none' },
       schema: { params: tenantParams, body: documentBody, response: { 200: findings } },
     },
     async (request) => ({ findings: [...(await lint(tenantOf(request), request.body))] }),
@@ -247,7 +247,7 @@ export async function flowRoutes(http: HttpServer, ports: HttpPorts): Promise<vo
   http.post(
     '/tenants/:tenant/flows/dry-run',
     {
-      config: { scope: 'flow' },
+      config: { scope: 'flow', audit: 'none' },
       schema: { params: tenantParams, body: dryRunBody, response: { 200: dryRunAnswer } },
     },
     async (request) => {

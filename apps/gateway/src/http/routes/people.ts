@@ -228,7 +228,7 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
   /** Everything about one person, a JSON object a line. */
   http.get(
     '/tenants/:tenant/contacts/:contact/export',
-    { config: { scope: 'read' }, schema: { params: contactParams } },
+    { config: { scope: 'read', audit: 'before' }, schema: { params: contactParams } },
     async (request, reply) => {
       const tenant = tenantOf(request)
       const { address, contact } = await named(tenant, request.params.contact)
@@ -284,7 +284,7 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
   http.get(
     '/tenants/:tenant/contacts-export',
     {
-      config: { scope: 'read' },
+      config: { scope: 'read', audit: 'before' },
       schema: {
         params: tenantParams,
         querystring: z.strictObject({
@@ -326,7 +326,10 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
     /** Up to 1,000 lines: all are checked before the first is taken. The same again changes nothing. */
     texts.post(
       '/tenants/:tenant/contacts-import',
-      { config: { scope: 'app' }, schema: { params: tenantParams, response: { 200: imported } } },
+      {
+        config: { scope: 'app', audit: 'before' },
+        schema: { params: tenantParams, response: { 200: imported } },
+      },
       async (request) => {
         const tenant = tenantOf(request)
         const format = request.headers['content-type']?.startsWith('text/csv') === true ? 'csv' : 'ndjson'
