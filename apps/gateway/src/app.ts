@@ -87,6 +87,8 @@ import { enqueueReply, openPeople, standingFrom } from './people.ts'
 import { PersonTraces } from './person-traces.ts'
 import { RetentionSweep } from './retention.ts'
 import type { Terminal } from './terminal.ts'
+import { WEBHOOK_CALL_LIMITS } from './webhooks/attempt.ts'
+import { MAX_TESTS, Webhooks } from './webhooks/webhooks.ts'
 
 export interface AppOptions {
   readonly config: Config
@@ -568,10 +570,32 @@ export async function startApp(options: AppOptions): Promise<App> {
         streams.tell({ type, at: payload.at, tenant, instance, payload }),
       )
     }
+    const webhooks = new Webhooks({
+      database,
+      ownership,
+      sealer,
+      eventLog: events,
+      tail,
+      http: new GuardedHttp({
+        allow: allowed,
+        clock,
+        // Its own calls wait in its own line.
+        limits: { ...WEBHOOK_CALL_LIMITS, maxCalls: limits.webhooks.maxCalls + MAX_TESTS, maxWaiting: 1 },
+      }),
+      hashKey: await installSecret({ database, sealer, name: 'webhook-hash' }),
+      limits: limits.webhooks,
+      disableAfterMs: config.webhooksDisableAfterMs,
+      retryDivisor: config.webhooksRetryDivisor,
+      clock,
+      random,
+      log,
+    })
+    stops.add('webhooks', 0.8 * SECOND, () => webhooks.stop())
+    await webhooks.start()
     const { http, routes } = await buildHttp({
       keys,
       audit,
-      audited: new AuditedRequests({ audit, instances, outbox, conversations, hashKey }),
+      audited: new AuditedRequests({ audit, instances, outbox, conversations, webhooks, hashKey }),
       trustedProxies: listOf(config.trustedProxies),
       instances,
       queue,
@@ -597,6 +621,7 @@ export async function startApp(options: AppOptions): Promise<App> {
       outgoing,
       streams,
       forwarders,
+      webhooks,
       ready,
       memory: report,
       limits: limits.http,

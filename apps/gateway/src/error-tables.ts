@@ -6,11 +6,13 @@ import { sessionErrors } from '@eclusa/session'
 import { storageErrors } from '@eclusa/storage'
 import { httpErrors } from './guarded-http/errors.ts'
 import { gatewayErrors, messageErrors } from './errors.ts'
+import { webhookErrors } from './webhooks/errors.ts'
 
 /** Every error a caller can meet, by the package it comes from: the text of docs/errors.md. */
 const tables: readonly (readonly [title: string, kinds: readonly ErrorKind[]])[] = [
   ['Gateway', Object.values<ErrorKind>({ ...gatewayErrors, ...messageErrors })],
   ['Calls to other servers', Object.values<ErrorKind>(httpErrors)],
+  ['Webhooks', Object.values<ErrorKind>(webhookErrors)],
   ['Queue', Object.values<ErrorKind>({ ...queueErrors, ...careErrors })],
   ['Contacts', Object.values<ErrorKind>(contactErrors)],
   ['Conversations', Object.values<ErrorKind>(conversationErrors)],

@@ -5,7 +5,7 @@ import type { Database, Sealer } from '@eclusa/storage'
 export async function installSecret(options: {
   readonly database: Database
   readonly sealer: Sealer
-  readonly name: 'log-hash' | 'contact-hash' | 'text-hash' | 'audit-chain'
+  readonly name: 'log-hash' | 'contact-hash' | 'text-hash' | 'audit-chain' | 'webhook-hash'
 }): Promise<Uint8Array> {
   const { database, sealer, name } = options
   const context = `InstallSecret|${name}`

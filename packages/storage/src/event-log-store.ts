@@ -106,6 +106,23 @@ export class EventLog {
     return { events: rows.map((row) => this.#open(row)), isEnd: !isFull }
   }
 
+  /** The first event at or after `at` (epoch milliseconds); one past the newest when there is none. Their order is that of time. */
+  async firstSince(at: number): Promise<number> {
+    let low = 0
+    let high = (await this.lastSeq()) + 1
+    // By halves: the time has no index, which every event would pay for.
+    while (low < high) {
+      const middle = Math.floor((low + high) / 2)
+      const [row] = await this.#database.read(
+        'select seq, at from "Event" where seq >= ? order by seq limit 1',
+        [middle],
+      )
+      if (row === undefined || Number(row['at']) >= at) high = middle
+      else low = Number(row['seq']) + 1
+    }
+    return low
+  }
+
   /** The newest event's seq, also after it was swept; 0 when there never was one. */
   async lastSeq(): Promise<number> {
     const [row] = await this.#database.read(

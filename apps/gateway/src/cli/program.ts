@@ -45,6 +45,7 @@ import { resetSettings, setSettings, type SettingsOf, showSettings } from './set
 import { runSimulator } from './simulator.ts'
 import { start } from './start.ts'
 import { status } from './status.ts'
+import { addWebhooks } from './webhook-commands.ts'
 
 /** What every command that speaks to the gateway takes. */
 interface ClientFlags {
@@ -158,6 +159,7 @@ export function program(): Command {
   addConversations<ClientFlags>(root, { client, askedBy })
   addInbound<ClientFlags>(root, { client, askedBy })
   addKeys<ClientFlags>(root, { client, askedBy })
+  addWebhooks<ClientFlags>(root, { client, askedBy })
   addContacts(root.command('contacts').description('who the people at the other end are'))
 
   for (const kind of ['pacing', 'limits'] as const) {

@@ -94,6 +94,8 @@ const memory = z.object({
   holdStarts: z.boolean(),
 })
 
+const webhook = z.object({ webhook: z.string().describe('It is told to other endpoints only.') })
+
 const settings = z.object({
   options: z.looseObject({}).describe('What is set, of this tenant or instance alone.'),
 })
@@ -195,6 +197,21 @@ export const EVENT_TYPES: Readonly<Record<string, EventType>> = {
   'security.spoofed_protocol_message': {
     tells: "a stranger said what only the account's own devices may say; nothing was changed by it",
     payload: z.object({ from: z.string(), chat, message: z.string(), waMessageId: z.string() }),
+  },
+  'webhook.disabled': {
+    tells: 'an endpoint gets nothing until it is enabled, and why',
+    payload: webhook.extend({
+      reason: z.enum(['asked', 'gone', 'failing', 'dead_list_full']),
+      code: z.string().nullable().describe('The code of the last failure.'),
+    }),
+  },
+  'webhook.gave_up': {
+    tells: 'an event could not be delivered to an endpoint, and stands in its dead list',
+    payload: webhook.extend({ event: z.int(), type: z.string(), error: z.string() }),
+  },
+  'webhook.missed': {
+    tells: 'events between the two ids were swept before they could be sent to an endpoint',
+    payload: webhook.extend({ after: z.int(), before: z.int() }),
   },
   'memory.pressed': { tells: 'memory is short, and what gave way (operator only)', payload: memory },
   'memory.relieved': { tells: 'there is memory again (operator only)', payload: memory },

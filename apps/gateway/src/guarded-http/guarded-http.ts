@@ -16,6 +16,11 @@ export interface GuardedRequest {
   readonly body?: string | Uint8Array
   /** Media types that are taken, such as `application/json`. Default: any. */
   readonly accept?: readonly string[]
+  /**
+   * Only the status counts, of a redirect too: of the body is read what comes within so many milliseconds, up to
+   * `maxAnswerBytes`; the rest is cut off.
+   */
+  readonly statusWithin?: number
   /** Ends the call early. */
   readonly signal?: AbortSignal
 }
@@ -137,6 +142,7 @@ export class GuardedHttp {
         onConnect: () => timers.connect.cancel(),
       })
       timers.headers.cancel()
+      if (request.statusWithin !== undefined) return await this.#readStatus(answer, request.statusWithin)
       return await this.#read(answer, request.accept ?? null, abort.signal)
     } catch (error) {
       if (abort.signal.aborted) throw abort.signal.reason
@@ -178,6 +184,25 @@ export class GuardedHttp {
     }
   }
 
+  async #readStatus(answer: IncomingMessage, withinMs: number): Promise<GuardedAnswer> {
+    const timer = this.#clock.setTimer(withinMs, () => answer.destroy())
+    const parts: Buffer[] = []
+    let bytes = 0
+    try {
+      for await (const part of answer as AsyncIterable<Buffer>) {
+        parts.push(part.subarray(0, this.#limits.maxAnswerBytes - bytes))
+        bytes += part.length
+        if (bytes >= this.#limits.maxAnswerBytes) break
+      }
+    } catch {
+      // However the body ends: the status has come.
+    } finally {
+      timer.cancel()
+      answer.destroy()
+    }
+    return { status: answer.statusCode ?? 0, mediaType: mediaTypeOf(answer), body: Buffer.concat(parts) }
+  }
+
   async #read(
     answer: IncomingMessage,
     accept: readonly string[] | null,
@@ -189,7 +214,7 @@ export class GuardedHttp {
       const encoding = answer.headers['content-encoding'] ?? 'identity'
       // A small packed answer can be a huge one.
       if (encoding !== 'identity') throw failed('ANSWER_REFUSED', 'encoded')
-      const mediaType = (answer.headers['content-type'] ?? '').split(';')[0]?.trim().toLowerCase() ?? ''
+      const mediaType = mediaTypeOf(answer)
       const isTaken = accept === null || status >= 400 || status === 204 || accept.includes(mediaType)
       if (!isTaken) throw failed('ANSWER_REFUSED', 'mediaType')
       const { maxAnswerBytes } = this.#limits
@@ -212,6 +237,10 @@ export class GuardedHttp {
       answer.destroy()
     }
   }
+}
+
+function mediaTypeOf(answer: IncomingMessage): string {
+  return (answer.headers['content-type'] ?? '').split(';')[0]?.trim().toLowerCase() ?? ''
 }
 
 /** Sends the request to one of `addresses`; resolves with the answer's beginning. */

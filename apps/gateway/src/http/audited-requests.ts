@@ -7,6 +7,8 @@ import type { AuditLog } from '../audit/audit-log.ts'
 import type { AuditEntry } from '../audit/audit-store.ts'
 import type { Instances } from '../instances/instances.ts'
 import { hashOf } from '../log.ts'
+import { parseWebhookId } from '../webhooks/webhook.ts'
+import type { Webhooks } from '../webhooks/webhooks.ts'
 import { callerOf } from './auth.ts'
 
 declare module 'fastify' {
@@ -27,6 +29,7 @@ export interface AuditedRequestsOptions {
   readonly instances: Pick<Instances, 'all'>
   readonly outbox: Pick<Outbox, 'status'>
   readonly conversations: Pick<Conversations, 'find'>
+  readonly webhooks: Pick<Webhooks, 'get'>
   /** Of the installation: what stands for numbers and addresses. */
   readonly hashKey: Uint8Array
 }
@@ -89,7 +92,7 @@ export class AuditedRequests {
   /** An id as it is; what may be a number or a chat, and a person who may ask to be erased, as its hash. */
   shown(name: string, value: string): string {
     const isId = /^[A-Za-z0-9_.-]{1,64}$/.test(value) && !/\d{8}/.test(value.replace(/^[a-z]{3}_/, ''))
-    const isOurs = /^(?:ins|msg|cnv)_[0-9a-z]+$/.test(value)
+    const isOurs = /^(?:ins|msg|cnv|whk)_[0-9a-z]+$/.test(value)
     const isPerson = (name === 'chat' || name === 'contact') && !isOurs
     return isOurs || (isId && !isPerson) ? value : `hash:${hashOf(value, this.#options.hashKey)}`
   }
@@ -100,11 +103,12 @@ export class AuditedRequests {
     if (reach !== '*') return reach
     const { tenant, id = '' } = request.params as { readonly tenant?: TenantId; readonly id?: string }
     if (tenant !== undefined) return tenant
-    const { instances, outbox, conversations } = this.#options
+    const { instances, outbox, conversations, webhooks } = this.#options
     const { url = '' } = request.routeOptions
     try {
       if (url.startsWith('/v1/instances/')) return instances.all().find((one) => one.id === id)?.tenant ?? '*'
       if (url.startsWith('/v1/messages/')) return (await outbox.status(parseMessageId(id).id))?.tenant ?? '*'
+      if (url.startsWith('/v1/webhooks/')) return (await webhooks.get(parseWebhookId(id))).tenant
       if (url.startsWith('/v1/conversations/')) {
         return (await conversations.find(parseConversationId(id)))?.tenant ?? '*'
       }

@@ -34,6 +34,7 @@ import type { People } from '../people.ts'
 import type { PersonTraces } from '../person-traces.ts'
 import type { MemoryReport } from '../memory/memory-report.ts'
 import type { AuditedRequests } from './audited-requests.ts'
+import type { Webhooks } from '../webhooks/webhooks.ts'
 import { requireKey } from './auth.ts'
 import { BodyBudget, MAX_BODY_BYTES } from './body-budget.ts'
 import { type HttpLimits, MAX_HEADER_BYTES } from './limits.ts'
@@ -55,6 +56,7 @@ import { operatorRoutes } from './routes/operators.ts'
 import { pacingRoutes } from './routes/pacing.ts'
 import { peopleRoutes } from './routes/people.ts'
 import { queueRoutes } from './routes/queue.ts'
+import { webhookRoutes } from './routes/webhooks.ts'
 
 /** What the routes speak to. */
 export interface HttpPorts {
@@ -80,6 +82,7 @@ export interface HttpPorts {
   readonly streams: EventStreams
   /** To message brokers. */
   readonly forwarders: readonly EventForwarder[]
+  readonly webhooks: Webhooks
   readonly ready: ReadyProbe
   readonly memory: () => MemoryReport
   readonly limits: HttpLimits
@@ -182,6 +185,7 @@ export async function buildHttp(
       await v1.register(peopleRoutes, ports)
       await v1.register(inboundRoutes, ports)
       await v1.register(eventRoutes, ports)
+      await v1.register(webhookRoutes, ports)
       await v1.register(memoryRoutes, ports)
       await v1.register(keyRoutes, ports)
       await v1.register(auditRoutes, ports)

@@ -10,6 +10,8 @@ import { defaultHttpLimits, type HttpLimits, ONE_MORE_BYTES, PAGE_BYTES } from '
 import { httpMemory } from '../http/memory.ts'
 import { defaultInboxLimits, INBOX_PAGE, type InboxLimits } from '../inbox.ts'
 import { MAX_KEYS } from '../keys/limits.ts'
+import { webhookMemory } from '../webhooks/memory.ts'
+import { defaultWebhookLimits, smallWebhookLimits, type WebhookLimits } from '../webhooks/webhook.ts'
 import { partOf } from './ceiling.ts'
 
 /** What bounds the parts of the gateway. */
@@ -17,6 +19,7 @@ export interface GatewayLimits {
   readonly queue: DispatcherLimits
   readonly http: HttpLimits
   readonly inbox: InboxLimits
+  readonly webhooks: WebhookLimits
   /** SQLite's page cache; 0 with PostgreSQL. */
   readonly pageCacheBytes: number
   /** The heap of SQLite's thread; 0 with PostgreSQL. */
@@ -35,6 +38,7 @@ export function usualLimits(config: Config, ceilingBytes: number): GatewayLimits
     queue: defaultDispatcherLimits,
     http: defaultHttpLimits,
     inbox: defaultInboxLimits,
+    webhooks: { ...defaultWebhookLimits, maxWebhooks: config.webhooksMax },
     pageCacheBytes: pageCacheOf(config, ceilingBytes) ?? DEFAULT_PAGE_CACHE_BYTES,
     storageThreadBytes: config.databaseUrl === '' ? 64 * MIB : 0,
     semiSpaceBytes: 8 * MIB,
@@ -59,6 +63,7 @@ export function smallLimits(config: Config, ceilingBytes: number): GatewayLimits
     },
     http: { maxConnections: 250, maxBodiesBytes: 4 * MIB, maxReads: 4, maxUnsentBytes: 8 * MIB },
     inbox: { maxWalking: 50, maxChats: 500 },
+    webhooks: { ...smallWebhookLimits, maxWebhooks: config.webhooksMax },
     pageCacheBytes: pageCacheOf(config, ceilingBytes) ?? 8 * MIB,
     storageThreadBytes: config.databaseUrl === '' ? 32 * MIB : 0,
     semiSpaceBytes: 4 * MIB,
@@ -74,7 +79,8 @@ function pageCacheOf({ memoryPageCache, databaseUrl }: Config, ceilingBytes: num
 
 /** Every bounded structure of the process, package by package. */
 export function memoryLines(config: Config, limits: GatewayLimits): readonly MemoryLine[] {
-  const { queue, http, inbox, pageCacheBytes, storageThreadBytes, maxStarting, maxHistoryBytes } = limits
+  const { queue, http, inbox, webhooks, pageCacheBytes, storageThreadBytes, maxStarting, maxHistoryBytes } =
+    limits
   return [
     ...processMemory(config),
     ...storageMemory({
@@ -91,6 +97,7 @@ export function memoryLines(config: Config, limits: GatewayLimits): readonly Mem
     ...httpMemory(http, config.eventsMaxStreams),
     ...guardedMemory(),
     ...inboxMemory(inbox),
+    ...webhookMemory(webhooks),
   ]
 }
 
