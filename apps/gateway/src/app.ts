@@ -70,6 +70,10 @@ import { Instances } from './instances/instances.ts'
 import { ownInstances } from './instances/own-instances.ts'
 import { ApiKeyStore } from './keys/api-key-store.ts'
 import { ApiKeys } from './keys/api-keys.ts'
+import { builtDashboard } from './dashboard/built-dashboard.ts'
+import { Logins } from './login/logins.ts'
+import { cachesReport } from './measurements/caches-report.ts'
+import { Measurements } from './measurements/measurements.ts'
 import { openLog } from './log.ts'
 import type { MachineLimit } from './memory/ceiling.ts'
 import { assertFits, type GatewayPlan, planGateway, thisMachine } from './memory/gateway-plan.ts'
@@ -543,6 +547,7 @@ export async function startApp(options: AppOptions): Promise<App> {
     })
     stops.add('keys', 0.2 * SECOND, () => keys.stop())
     await keys.start()
+    const logins = await Logins.open({ database, sealer, keys, clock, log })
     const ready = new ReadyProbe({ database, clock })
     const report = (): MemoryReport => memoryReport({ plan, governor, caches })
     const memoryLog = new MemoryLog({
@@ -592,11 +597,36 @@ export async function startApp(options: AppOptions): Promise<App> {
     })
     stops.add('webhooks', 0.8 * SECOND, () => webhooks.stop())
     await webhooks.start()
+    const measurements = new Measurements({
+      gauges: async () => {
+        const { pending, processing } = await outbox.stats()
+        const { rssBytes, heapUsedBytes, externalBytes, cacheBytes, lagMs } = report().now
+        return {
+          waiting: pending + processing,
+          online: instances.all().filter(({ id }) => sessions.view(id).state === 'online').length,
+          rssBytes,
+          heapBytes: heapUsedBytes,
+          externalBytes,
+          cacheBytes,
+          lagMs,
+        }
+      },
+      clock,
+      log,
+    })
+    stops.add('measuring', 0.1 * SECOND, () => measurements.stop())
+    const leaveCounting = await tail.follow(({ type }) => measurements.count(type))
+    stops.add('counting events', 0.1 * SECOND, async () => leaveCounting())
+    await measurements.start()
+    const dashboard = config.dashboard ? builtDashboard() : null
+    if (config.dashboard && dashboard === null)
+      log.warn({}, 'the dashboard is not built: "npm start" builds it, or "node apps/dashboard/build.ts"')
     const { http, routes } = await buildHttp({
       keys,
       audit,
       audited: new AuditedRequests({ audit, instances, outbox, conversations, webhooks, hashKey }),
       trustedProxies: listOf(config.trustedProxies),
+      logins,
       instances,
       queue,
       people,
@@ -624,6 +654,9 @@ export async function startApp(options: AppOptions): Promise<App> {
       webhooks,
       ready,
       memory: report,
+      caches: () => cachesReport([...sessions.cacheStats(), ...people.caches.stats()], caches),
+      measurements,
+      dashboard,
       limits: limits.http,
       reads,
       clock,

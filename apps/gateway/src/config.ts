@@ -117,6 +117,12 @@ const configTable = {
     max: 36_500,
     doc: 'Days that the audit log keeps what was done by whom.',
   },
+  dashboard: {
+    env: 'ECLUSA_DASHBOARD',
+    kind: 'switch',
+    default: true,
+    doc: 'Whether the gateway serves its dashboard at `/`. It is built by `npm start` when its sources have changed.',
+  },
   demo: {
     env: 'ECLUSA_DEMO',
     kind: 'choice',

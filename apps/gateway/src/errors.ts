@@ -7,9 +7,12 @@ type GatewayErrorName =
   | 'BROKEN_JSON'
   | 'BUSY'
   | 'CONFIG_REFUSED'
+  | 'CROSS_ORIGIN'
   | 'FORBIDDEN'
   | 'INSTANCE_UNKNOWN'
   | 'INTERNAL'
+  | 'LOGIN_LOCKED'
+  | 'LOGIN_REFUSED'
   | 'MEMORY_SHORT'
   | 'KEY_LAST'
   | 'KEY_PRESET'
@@ -20,6 +23,7 @@ type GatewayErrorName =
   | 'NOT_SET_ASIDE'
   | 'NO_QR'
   | 'NO_SUCH_ROUTE'
+  | 'NO_SUCH_SESSION'
   | 'NO_SUCH_TEXT'
   | 'SCOPE_MISSING'
   | 'SIMULATION_OVER'
@@ -28,8 +32,12 @@ type GatewayErrorName =
   | 'TOO_MANY_INSTANCES'
   | 'TOO_MANY_KEYS'
   | 'TOO_MANY_STREAMS'
+  | 'TOO_MANY_USERS'
+  | 'TOTP_NEEDED'
   | 'UNAUTHORIZED'
   | 'UNSUPPORTED_MEDIA_TYPE'
+  | 'USER_EXISTS'
+  | 'USER_UNKNOWN'
 
 export const gatewayErrors: Readonly<Record<GatewayErrorName, ErrorKind>> = defineErrors('GATEWAY', {
   ADDRESS_IN_USE: {
@@ -58,6 +66,12 @@ export const gatewayErrors: Readonly<Record<GatewayErrorName, ErrorKind>> = defi
     message: 'More requests with bodies are under way than memory is kept for: nothing was taken, try again',
   },
   CONFIG_REFUSED: { status: 500, retry: 'never', delivered: 'no', message: 'The configuration is refused' },
+  CROSS_ORIGIN: {
+    status: 403,
+    retry: 'never',
+    delivered: 'no',
+    message: 'Only the dashboard itself may call with its cookie: use an API key',
+  },
   FORBIDDEN: { status: 403, retry: 'never', delivered: 'no', message: 'This key may not do that' },
   INSTANCE_UNKNOWN: {
     status: 404,
@@ -90,6 +104,18 @@ export const gatewayErrors: Readonly<Record<GatewayErrorName, ErrorKind>> = defi
     message: 'A key cannot make one that may do more than itself',
   },
   KEY_UNKNOWN: { status: 404, retry: 'never', delivered: 'no', message: 'There is no key with this id' },
+  LOGIN_LOCKED: {
+    status: 429,
+    retry: 'later',
+    delivered: 'no',
+    message: 'Too many wrong tries: try again in a quarter of an hour',
+  },
+  LOGIN_REFUSED: {
+    status: 401,
+    retry: 'never',
+    delivered: 'no',
+    message: 'The key, the password or the code is not right',
+  },
   MEMORY_SHORT: {
     status: 500,
     retry: 'never',
@@ -120,6 +146,12 @@ export const gatewayErrors: Readonly<Record<GatewayErrorName, ErrorKind>> = defi
     retry: 'never',
     delivered: 'no',
     message: 'There is nothing at this address',
+  },
+  NO_SUCH_SESSION: {
+    status: 404,
+    retry: 'never',
+    delivered: 'no',
+    message: 'No browser is signed in under this id',
   },
   NO_SUCH_TEXT: { status: 404, retry: 'never', delivered: 'no', message: 'No such text is paused' },
   SCOPE_MISSING: {
@@ -161,6 +193,18 @@ export const gatewayErrors: Readonly<Record<GatewayErrorName, ErrorKind>> = defi
     message:
       'The most event streams this gateway serves at once are open: close one, or raise ECLUSA_EVENTS_MAX_STREAMS',
   },
+  TOO_MANY_USERS: {
+    status: 409,
+    retry: 'never',
+    delivered: 'no',
+    message: 'The most users this gateway may have exist already: delete one',
+  },
+  TOTP_NEEDED: {
+    status: 401,
+    retry: 'never',
+    delivered: 'no',
+    message: 'The code of the authenticator app is needed too: send it as "totp"',
+  },
   UNAUTHORIZED: {
     status: 401,
     retry: 'never',
@@ -172,6 +216,18 @@ export const gatewayErrors: Readonly<Record<GatewayErrorName, ErrorKind>> = defi
     retry: 'never',
     delivered: 'no',
     message: 'A body must be JSON: send the header "Content-Type: application/json"',
+  },
+  USER_EXISTS: {
+    status: 409,
+    retry: 'never',
+    delivered: 'no',
+    message: 'There is a user with this name already',
+  },
+  USER_UNKNOWN: {
+    status: 404,
+    retry: 'never',
+    delivered: 'no',
+    message: 'There is no user with this name',
   },
 })
 

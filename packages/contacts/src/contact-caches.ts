@@ -1,4 +1,4 @@
-import { BoundedCache, type CacheOwner } from '@eclusa/bounded-cache'
+import { BoundedCache, type CacheOwner, type CacheStats } from '@eclusa/bounded-cache'
 import { type ChatId, type Clock, type InstanceId, MINUTE, personKey, type TenantId } from '@eclusa/kernel'
 import type { Contact } from './contact.ts'
 
@@ -58,6 +58,11 @@ export class ContactCaches {
   counts(): { readonly total: number; readonly most: number } {
     const sizes = [...this.#caches.values()].map(({ cache }) => cache.size)
     return { total: sizes.reduce((sum, size) => sum + size, 0), most: Math.max(0, ...sizes) }
+  }
+
+  /** How each of them does. */
+  stats(): readonly CacheStats[] {
+    return [...this.#caches.values()].map(({ cache }) => cache.stats())
   }
 
   clear(): void {

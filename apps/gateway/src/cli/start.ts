@@ -60,6 +60,8 @@ function firstSignal(): Promise<NodeJS.Signals> {
 function welcome(app: App, config: Config): string {
   const key = app.freshKey ?? '$ECLUSA_API_KEY'
   const lines = ['', `Eclusa listens on ${app.url}`]
+  if (config.dashboard)
+    lines.push('Its dashboard: open that address in a browser, and sign in with the API key')
   if (app.freshKey !== null) lines.push('', `API key, shown only now:  ${app.freshKey}`)
   else if (config.apiKey !== null) lines.push('', 'API key: the one in ECLUSA_API_KEY')
   else lines.push('', 'API key: the one shown on first start (export ECLUSA_API_KEY=… for what follows)')

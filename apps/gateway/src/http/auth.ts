@@ -3,30 +3,50 @@ import type { FastifyRequest } from 'fastify'
 import { gatewayErrors } from '../errors.ts'
 import type { ApiKeys } from '../keys/api-keys.ts'
 import type { Caller } from '../keys/scopes.ts'
+import type { Logins } from '../login/logins.ts'
 import { assertAllowed } from './route-rules.ts'
+import { assertOwnPage, tokenOf } from './session-cookie.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
     /** Who asks; null before the key was looked at, and on public routes. */
     caller: Caller | null
+    /** Of the browser that asks; null when a key does. */
+    loginSession: string | null
   }
 }
 
 /**
- * The hook that lets only holders of a key in, to the routes that the key is for. The key comes in the header alone:
- * addresses end up in logs. An address at which there is nothing says so to whoever asks.
+ * The hook that lets only holders of a key in, and browsers that signed in, to the routes that they are for. The key
+ * comes in the header alone: addresses end up in logs. An address at which there is nothing says so to whoever asks.
  */
-export function requireKey(keys: ApiKeys): (request: FastifyRequest) => Promise<void> {
+export function requireCaller(ports: {
+  readonly keys: ApiKeys
+  readonly logins: Logins
+}): (request: FastifyRequest) => Promise<void> {
   return async (request) => {
     const { scope } = request.routeOptions.config
     if (scope === undefined || scope === 'public') return
-    const presented = /^Bearer +(\S{1,1000}) *$/i.exec(request.headers.authorization ?? '')?.[1]
-    const caller = presented === undefined ? null : keys.callerOf(presented, request.ip)
+    const caller = request.headers.authorization === undefined ? ofBrowser(request) : ofKey(request)
     if (caller === null) {
       throw new EclusaError(gatewayErrors.UNAUTHORIZED, { details: { field: 'authorization' } })
     }
     assertAllowed(request, caller)
     request.caller = caller
+  }
+
+  function ofKey(request: FastifyRequest): Caller | null {
+    const presented = /^Bearer +(\S{1,1000}) *$/i.exec(request.headers.authorization ?? '')?.[1]
+    return presented === undefined ? null : ports.keys.callerOf(presented, request.ip)
+  }
+
+  function ofBrowser(request: FastifyRequest): Caller | null {
+    const token = tokenOf(request)
+    if (token === null) return null
+    assertOwnPage(request)
+    const session = ports.logins.find(token, request.ip)
+    request.loginSession = session?.id ?? null
+    return session?.caller ?? null
   }
 }
 

@@ -29,13 +29,17 @@ import type { EventForwarder } from '../events/sinks/event-forwarder.ts'
 import type { Inbox } from '../inbox.ts'
 import type { Instances } from '../instances/instances.ts'
 import type { ApiKeys } from '../keys/api-keys.ts'
+import type { BuiltDashboard } from '../dashboard/built-dashboard.ts'
+import type { Logins } from '../login/logins.ts'
+import type { CachesReport } from '../measurements/caches-report.ts'
+import type { Measurements } from '../measurements/measurements.ts'
 import type { ReadyProbe } from '../ready-probe-store.ts'
 import type { People } from '../people.ts'
 import type { PersonTraces } from '../person-traces.ts'
 import type { MemoryReport } from '../memory/memory-report.ts'
 import type { AuditedRequests } from './audited-requests.ts'
 import type { Webhooks } from '../webhooks/webhooks.ts'
-import { requireKey } from './auth.ts'
+import { requireCaller } from './auth.ts'
 import { BodyBudget, MAX_BODY_BYTES } from './body-budget.ts'
 import { type HttpLimits, MAX_HEADER_BYTES } from './limits.ts'
 import { problemOf, toEclusaError } from './problem.ts'
@@ -43,6 +47,7 @@ import { type DeclaredRoute, RouteRules } from './route-rules.ts'
 import { auditRoutes } from './routes/audit.ts'
 import { contactRoutes } from './routes/contacts.ts'
 import { conversationRoutes } from './routes/conversations.ts'
+import { dashboardRoutes, sendPage, wantsPage } from './routes/dashboard.ts'
 import { eventRoutes } from './routes/events.ts'
 import { flowRoutes } from './routes/flows.ts'
 import { healthRoutes } from './routes/health.ts'
@@ -50,6 +55,7 @@ import { inboundRoutes } from './routes/inbound.ts'
 import { instanceRoutes } from './routes/instances.ts'
 import { keyRoutes } from './routes/keys.ts'
 import { limitRoutes } from './routes/limits.ts'
+import { measurementRoutes } from './routes/measurements.ts'
 import { memoryRoutes } from './routes/memory.ts'
 import { messageRoutes } from './routes/messages.ts'
 import { operatorRoutes } from './routes/operators.ts'
@@ -57,6 +63,7 @@ import { pacingRoutes } from './routes/pacing.ts'
 import { peopleRoutes } from './routes/people.ts'
 import { queueRoutes } from './routes/queue.ts'
 import { webhookRoutes } from './routes/webhooks.ts'
+import { sessionRoutes } from './routes/session.ts'
 
 /** What the routes speak to. */
 export interface HttpPorts {
@@ -65,6 +72,7 @@ export interface HttpPorts {
   readonly audited: AuditedRequests
   /** Addresses and ranges of proxies that are believed about who calls. */
   readonly trustedProxies: readonly string[]
+  readonly logins: Logins
   readonly instances: Instances
   readonly queue: Queue
   readonly people: People
@@ -85,6 +93,10 @@ export interface HttpPorts {
   readonly webhooks: Webhooks
   readonly ready: ReadyProbe
   readonly memory: () => MemoryReport
+  readonly caches: () => CachesReport
+  readonly measurements: Measurements
+  /** Null: it was not built. */
+  readonly dashboard: BuiltDashboard | null
   readonly limits: HttpLimits
   /** Reads of many rows at once, shared with the event streams. */
   readonly reads: Places
@@ -126,6 +138,7 @@ export async function buildHttp(
   http.decorateRequest('caller', null)
   http.decorateRequest('intended', null)
   http.decorateRequest('failure', null)
+  http.decorateRequest('loginSession', null)
   const rules = new RouteRules()
   http.addHook('onRoute', (route) => rules.declare(route))
   const bodies = new BodyBudget({ maxBytes: ports.limits.maxBodiesBytes, clock: ports.clock })
@@ -137,7 +150,7 @@ export async function buildHttp(
     reply.header('content-security-policy', "default-src 'none'; frame-ancestors 'none'")
     reply.header('referrer-policy', 'no-referrer')
   })
-  http.addHook('onRequest', requireKey(ports.keys))
+  http.addHook('onRequest', requireCaller(ports))
   // After the key was looked at, before the body is.
   http.addHook('preParsing', async (request, reply) => bodies.enter(request.headers, reply.raw))
   http.addHook('preHandler', (request) => ports.audited.before(request))
@@ -163,7 +176,8 @@ export async function buildHttp(
       .serializer(JSON.stringify)
       .send(problemOf(error, request.id))
   })
-  http.setNotFoundHandler(() => {
+  http.setNotFoundHandler((request, reply) => {
+    if (wantsPage(request)) return sendPage(request, reply, ports.dashboard)
     throw new EclusaError(gatewayErrors.NO_SUCH_ROUTE)
   })
 
@@ -171,6 +185,7 @@ export async function buildHttp(
     options: { maxPayload: MAX_SOCKET_MESSAGE_BYTES, verifyClient: isOfThisOrigin },
   })
   await http.register(healthRoutes, ports)
+  await http.register(dashboardRoutes, { built: ports.dashboard })
   await http.register(
     async (v1) => {
       await v1.register(instanceRoutes, ports)
@@ -189,6 +204,8 @@ export async function buildHttp(
       await v1.register(memoryRoutes, ports)
       await v1.register(keyRoutes, ports)
       await v1.register(auditRoutes, ports)
+      await v1.register(measurementRoutes, ports)
+      await v1.register(sessionRoutes, ports)
     },
     { prefix: '/v1' },
   )

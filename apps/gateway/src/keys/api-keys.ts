@@ -155,6 +155,24 @@ export class ApiKeys implements Lifecycle {
     return known.caller
   }
 
+  /**
+   * What stands for a key in a browser that signed in with it: its id, and a mark that changes with its secret (a key of
+   * the settings keeps its id when it is changed).
+   */
+  subjectOf({ keyId }: Caller): string {
+    const row = this.#keys.get(keyId)?.row
+    return row === undefined ? keyId : `${keyId}:${Buffer.from(row.digest).toString('hex').slice(0, 16)}`
+  }
+
+  /** Who holds the key that `subjectOf` told; null when it is none of ours any more, or not for this address. */
+  callerOfSubject(subject: string, address: string | null): Caller | null {
+    const known = this.#keys.get(subject.split(':')[0] ?? '')
+    if (known === undefined || this.subjectOf(known.caller) !== subject) return null
+    const { expiresAt, addresses } = known.row
+    if (expiresAt !== null && this.#options.clock.now() >= expiresAt) return null
+    return address !== null && addresses !== null && !addresses.has(address) ? null : known.caller
+  }
+
   /** What a reach may see, oldest first. */
   list(reach: Reach): readonly ApiKeyView[] {
     return [...this.#keys.values()].filter(({ row }) => covers(reach, row.reach)).map(viewOf)

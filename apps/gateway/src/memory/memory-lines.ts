@@ -12,6 +12,8 @@ import { defaultInboxLimits, INBOX_PAGE, type InboxLimits } from '../inbox.ts'
 import { MAX_KEYS } from '../keys/limits.ts'
 import { webhookMemory } from '../webhooks/memory.ts'
 import { defaultWebhookLimits, smallWebhookLimits, type WebhookLimits } from '../webhooks/webhook.ts'
+import { loginMemory } from '../login/memory.ts'
+import { MEASUREMENT_BYTES } from '../measurements/measurements.ts'
 import { partOf } from './ceiling.ts'
 
 /** What bounds the parts of the gateway. */
@@ -166,5 +168,15 @@ function processMemory(config: Config): readonly MemoryLine[] {
       boundedBy: 'MAX_KEYS, MAX_KEY_INSTANCES, MAX_KEY_ADDRESSES',
       source: 'ids, a name and scopes; the few that are limited to 20 instances or 16 addresses share',
     },
+    {
+      owner: 'gateway',
+      name: 'the last hour and day of measurements',
+      place: 'outside',
+      maxCount: 1,
+      bytesEach: MEASUREMENT_BYTES,
+      boundedBy: 'their steps',
+      source: 'arrays of fixed length',
+    },
+    ...loginMemory(),
   ]
 }

@@ -81,6 +81,21 @@ const TRY_AGAIN_LATER = 1013
  * for who accepts `text/event-stream`; JSON messages for who upgrades to a WebSocket.
  */
 export async function eventRoutes(http: HttpServer, ports: HttpPorts): Promise<void> {
+  /** Who signs out, or is signed out, sees no more. */
+  const openFor = (
+    { loginSession }: FastifyRequest,
+    sink: StreamSink,
+    options: Parameters<typeof ports.streams.open>[1],
+  ): (() => void) => {
+    const close = ports.streams.open(sink, options)
+    if (loginSession === null) return close
+    const unwatch = ports.logins.whenOver(loginSession, () => sink.destroy())
+    return () => {
+      close()
+      unwatch()
+    }
+  }
+
   const filterOf = (request: FastifyRequest, query: EventQuery): EventFilter => {
     const { reach } = callerOf(request)
     const types = query.types?.split(',').map((type) => type.trim())
@@ -108,7 +123,7 @@ export async function eventRoutes(http: HttpServer, ports: HttpPorts): Promise<v
       const filter = filterOf(request, request.query)
       const after = request.headers['last-event-id'] ?? request.query.after ?? null
       if (acceptsStream(request.headers.accept)) {
-        streamTo(reply, (sink) => ports.streams.open(sink, { after, filter }))
+        streamTo(reply, (sink) => openFor(request, sink, { after, filter }))
         return reply
       }
       const gone = new AbortController()
@@ -129,7 +144,7 @@ export async function eventRoutes(http: HttpServer, ports: HttpPorts): Promise<v
       socket.on('message', () => socket.close(POLICY_VIOLATION, 'nothing is expected here'))
       const asked = request.query
       try {
-        const gone = ports.streams.open(socketSink(socket), {
+        const gone = openFor(request, socketSink(socket), {
           after: asked.after ?? null,
           filter: filterOf(request, asked),
           format: jsonMessages,

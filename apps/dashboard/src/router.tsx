@@ -1,0 +1,41 @@
+import { createRootRoute, createRoute, createRouter, lazyRouteComponent } from '@tanstack/react-router'
+import { NotFound, PageCrashed } from './shell/fallbacks.tsx'
+import { Frame } from './shell/frame.tsx'
+import { PagePending } from './parts/states.tsx'
+
+const root = createRootRoute({ component: Frame, notFoundComponent: NotFound })
+
+/** A page that is loaded when somebody goes there. */
+const overview = createRoute({
+  getParentRoute: () => root,
+  path: '/',
+  component: lazyRouteComponent(() => import('./screens/overview.tsx'), 'OverviewScreen'),
+})
+const instances = createRoute({
+  getParentRoute: () => root,
+  path: '/numbers',
+  component: lazyRouteComponent(() => import('./screens/instances.tsx'), 'InstancesScreen'),
+})
+const instance = createRoute({
+  getParentRoute: () => root,
+  path: '/numbers/$id',
+  component: lazyRouteComponent(() => import('./screens/instance.tsx'), 'InstanceScreen'),
+})
+
+const routeTree = root.addChildren([overview, instances, instance])
+
+export function makeRouter() {
+  return createRouter({
+    routeTree,
+    defaultPreload: 'intent',
+    defaultPendingComponent: PagePending,
+    defaultErrorComponent: PageCrashed,
+    scrollRestoration: false,
+  })
+}
+
+declare module '@tanstack/react-router' {
+  interface Register {
+    router: ReturnType<typeof makeRouter>
+  }
+}

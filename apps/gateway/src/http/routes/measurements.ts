@@ -1,0 +1,36 @@
+import { z } from 'zod'
+import { cachesReportSchema } from '../../measurements/caches-report.ts'
+import { measuredColumns } from '../../measurements/measurements.ts'
+import type { HttpPorts, HttpServer } from '../server.ts'
+
+const series = z.record(z.enum(measuredColumns as [string, ...string[]]), z.array(z.number()))
+
+/** How the gateway did in the last hour or day, and how its caches are. It concerns all tenants. */
+export async function measurementRoutes(http: HttpServer, ports: HttpPorts): Promise<void> {
+  const config = { scope: 'read', operatorsOnly: true } as const
+
+  http.get(
+    '/measurements',
+    {
+      config,
+      schema: {
+        querystring: z.strictObject({
+          span: z.enum(['hour', 'day'], 'must be "hour" or "day"').default('hour'),
+        }),
+        response: { 200: z.object({ everyMs: z.number(), at: z.array(z.number()), series }) },
+      },
+    },
+    async (request) => {
+      const { everyMs, at, series: columns } = ports.measurements.stretch(request.query.span)
+      return {
+        everyMs,
+        at: [...at],
+        series: Object.fromEntries(Object.entries(columns).map(([name, values]) => [name, [...values]])),
+      }
+    },
+  )
+
+  http.get('/caches', { config, schema: { response: { 200: cachesReportSchema } } }, async () =>
+    ports.caches(),
+  )
+}
