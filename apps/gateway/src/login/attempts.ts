@@ -6,7 +6,7 @@ export const MAX_ATTEMPTS = 10
 const MAX_ATTEMPTS_OF_ONE = 50
 const WINDOW_MS = 15 * MINUTE
 /** Names and addresses remembered; past it the one whose first try is oldest is forgotten. */
-export const MAX_REMEMBERED = 10_000
+export const MAX_REMEMBERED = 2000
 
 interface Count {
   count: number

@@ -5,8 +5,8 @@ import { gatewayErrors } from '../errors.ts'
 /** OWASP's floor for argon2id: 19 MiB and two passes, 55 to 70 ms of a core. */
 const COST = { memory: 19_456, passes: 2, parallelism: 1, tagLength: 32 } as const
 const SALT_BYTES = 16
-/** Hashes at once: each takes 19 MiB outside of the heap. */
-export const MAX_HASHES = 2
+/** Hashes at once: each takes 19 MiB outside of the heap, and a core for 60 ms. */
+export const MAX_HASHES = 1
 /** What a hash takes while it is made. */
 export const HASH_BYTES: number = COST.memory * 1024
 /** Who waits for their turn; one more is told to come back. */
@@ -15,7 +15,7 @@ const MAX_WAITING = 20
 /** `argon2id$<KiB>$<passes>$<salt>$<hash>`, so that a later cost can be told from this one. */
 export type PasswordHash = string
 
-/** Hashes passwords, a few at a time. */
+/** Hashes passwords, one at a time. */
 export class Passwords {
   readonly #places = new Places(MAX_HASHES)
   // What an unknown user's password is compared with, so that it takes as long as a known one's.
