@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { createRequire } from 'node:module'
 import { DatabaseSync } from 'node:sqlite'
 import {
@@ -10,7 +11,7 @@ import {
   systemClock,
   TypedEmitter,
 } from '@eclusa/kernel'
-import { AesSealer, EventLog, openDatabase } from '@eclusa/storage'
+import { EventLog, openDatabase, openSealer } from '@eclusa/storage'
 import { defaultPacing, openQueue, type Queue, queueMigrations } from '@eclusa/queue'
 import pg from 'pg'
 
@@ -57,8 +58,11 @@ export type EngineName = keyof typeof engines
 
 /** Ours, as the gateway opens it; pacing off, 100 chats per instance. */
 async function eclusa(place: { readonly file: string } | { readonly url: string }): Promise<Engine> {
+  const tenant = parseTenantId('bench')
   const database = await openDatabase({ ...place, migrations: queueMigrations, log: silentLogger })
-  const sealer = new AesSealer(new Uint8Array(32).fill(7))
+  const text = createHash('sha256').update('the same at every start').digest('base64')
+  const sealer = await openSealer({ database, clock: systemClock, master: { text, from: 'the bench' } })
+  await sealer.prepare(tenant)
   let handler: Handler = () => Promise.resolve()
   const queue: Queue = await openQueue({
     database,
@@ -84,7 +88,6 @@ async function eclusa(place: { readonly file: string } | { readonly url: string 
     context: { unread: () => Promise.resolve({ messages: [], lastWordCount: 0 }) },
     pacing: { ...defaultPacing, enabled: false },
   })
-  const tenant = parseTenantId('bench')
   // Known to the process that resumes as well.
   const known = await database.read('select distinct instance from "MessageQueueItem" order by instance', [])
   const instances = known.map((row) => row['instance'] as InstanceId)

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import { mkdirSync } from 'node:fs'
 import { join, resolve } from 'node:path'
 import { CacheBudget } from '@eclusa/bounded-cache'
@@ -15,6 +16,7 @@ import {
   runLoop,
   SECOND,
   systemClock,
+  type TenantId,
   TypedEmitter,
   type WaMessageId,
 } from '@eclusa/kernel'
@@ -43,7 +45,6 @@ import {
   type Migration,
   openDatabase,
   openNode,
-  openSealer,
   type Ownership,
 } from '@eclusa/storage'
 import { AuditLog } from './audit/audit-log.ts'
@@ -86,6 +87,7 @@ import { planFields } from './memory/render-plan.ts'
 import { tenantShares } from './memory/tenant-shares.ts'
 import { ReadyProbe } from './ready-probe-store.ts'
 import { rootKeyOf, ServerTrust } from './simulator-trust.ts'
+import { openInstallationSealer, sealedTables, Sealing } from './sealing.ts'
 import { StopList } from './stop-list.ts'
 import { enqueueReply, openPeople, standingFrom } from './people.ts'
 import { PersonTraces } from './person-traces.ts'
@@ -163,7 +165,7 @@ export async function startApp(options: AppOptions): Promise<App> {
     })
     stops.add('the database', 0.8 * SECOND, () => database.stop())
     const keyFile = config.keyFile === '' ? `${dataDir}.key` : resolve(config.keyFile)
-    const sealer = await openSealer({ keyFile, database })
+    const sealer = await openInstallationSealer(config, { database, keyFile, clock })
     const hashKey = await installSecret({ database, sealer, name: 'log-hash' })
     const log = openLog({ ...logOptions(config, terminal), hashKey })
     stops.use(log, clock)
@@ -181,6 +183,13 @@ export async function startApp(options: AppOptions): Promise<App> {
       known.map(({ id }) => id),
       { clock, log },
     )
+
+    for (const { tenant } of known) await sealer.prepareUnlessDestroyed(tenant)
+    const tenantOf = (instance: InstanceId): TenantId => {
+      const tenant = instanceStore.tenantOf(instance)
+      assert.ok(tenant !== undefined, 'an instance that has data has a tenant')
+      return tenant
+    }
 
     const caches = new CacheBudget({
       maxBytes: plan.cacheBytes,
@@ -243,7 +252,7 @@ export async function startApp(options: AppOptions): Promise<App> {
         )
       })
     }
-    const authStore = new AuthStore({ database, sealer, clock, numbersLearnt: joinChats })
+    const authStore = new AuthStore({ database, sealer, clock, tenantOf, numbersLearnt: joinChats })
     const sessions = new SessionPool({
       engine: new BaileysEngine({
         store: authStore,
@@ -257,7 +266,7 @@ export async function startApp(options: AppOptions): Promise<App> {
       maxSessions: plan.sessions,
       store: authStore,
       journal,
-      facts: new SharedFacts({ database, sealer, clock }),
+      facts: new SharedFacts({ database, sealer, clock, tenantOf }),
       ports: {
         journalled: (tenant, instance, chat) => {
           inbox.arrived(tenant, instance, chat)
@@ -424,6 +433,7 @@ export async function startApp(options: AppOptions): Promise<App> {
       sessionEvents,
       outbox,
       eventLog: events,
+      prepareTenant: (tenant) => sealer.prepare(tenant),
       async forgetMore(instance) {
         await flows.runs.forgetInstance(instance)
         await conversations.traces.forgetInstance(instance)
@@ -459,6 +469,16 @@ export async function startApp(options: AppOptions): Promise<App> {
       0.2 * SECOND,
       startSweep({ sweep: sweepEvents, what: 'old events', config, clock, log }),
     )
+    const sealing = new Sealing({
+      sealer,
+      database,
+      tables: sealedTables((id) => instanceStore.tenantOf(id)),
+      rotateAfterMs: config.dataKeysRotateAfterMs,
+      clock,
+      log,
+    })
+    await sealing.start()
+    stops.add('the care of keys', 0.2 * SECOND, () => sealing.stop())
 
     const governor = new MemoryGovernor({
       readings: options.readings ?? watchProcess(),
@@ -627,6 +647,7 @@ export async function startApp(options: AppOptions): Promise<App> {
       audited: new AuditedRequests({ audit, instances, outbox, conversations, webhooks, hashKey }),
       trustedProxies: listOf(config.trustedProxies),
       logins,
+      prepareTenant: (tenant) => sealer.prepare(tenant),
       instances,
       queue,
       people,
@@ -657,6 +678,7 @@ export async function startApp(options: AppOptions): Promise<App> {
       caches: () => cachesReport([...sessions.cacheStats(), ...people.caches.stats()], caches),
       measurements,
       dashboard,
+      sealing,
       limits: limits.http,
       reads,
       clock,

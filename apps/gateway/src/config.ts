@@ -80,7 +80,35 @@ const configTable = {
     env: 'ECLUSA_KEY_FILE',
     kind: 'text',
     default: '',
-    doc: 'The key that credentials and texts are encrypted with, made on first start. Empty: beside the data folder, as its name and `.key`. Back it up apart from the data: without it the data cannot be opened, and a copy of the data is of no use to a thief.',
+    doc: 'File of the master key, which wraps the keys that credentials and texts are encrypted with; made on first start. Empty: beside the data folder, as its name and `.key`. Back it up apart from the data: without it the data cannot be opened, and a copy of the data is of no use to a thief.',
+  },
+  masterKey: {
+    env: 'ECLUSA_MASTER_KEY',
+    kind: 'secret',
+    default: null,
+    secret: true,
+    doc: 'The master key itself, in place of a file: 32 random bytes in base 64 (`openssl rand -base64 32`). Every start of the same data needs the same one.',
+  },
+  masterKeyOther: {
+    env: 'ECLUSA_MASTER_KEY_OTHER',
+    kind: 'secret',
+    default: null,
+    secret: true,
+    doc: 'Another master key that is accepted, to change it: the one of before, while `ECLUSA_MASTER_KEY` or the key file is the new one. Of several nodes each needs both first. SECURITY.md has the steps.',
+  },
+  keyFileOther: {
+    env: 'ECLUSA_KEY_FILE_OTHER',
+    kind: 'text',
+    default: '',
+    doc: 'The same as a key file.',
+  },
+  dataKeysRotateAfterMs: {
+    env: 'ECLUSA_DATA_KEYS_ROTATE_AFTER_MS',
+    kind: 'integer',
+    default: 7_776_000_000,
+    min: 3_600_000,
+    max: MAX_KEEP_MS,
+    doc: 'A tenant gets a new data key when its own is this old (or has sealed 2^31 values); what the old one sealed is sealed anew in the background.',
   },
   httpHost: {
     env: 'ECLUSA_HTTP_HOST',
@@ -823,6 +851,12 @@ function brokenRelations(config: Config): string[] {
     faults.push(
       'ECLUSA_WHATSAPP_URL must be a wss:// address, or a ws:// address of this machine (a simulator)',
     )
+  }
+  if (config.masterKey !== null && config.keyFile !== '') {
+    faults.push('ECLUSA_MASTER_KEY and ECLUSA_KEY_FILE are both set: there is one master key, leave one out')
+  }
+  if (config.masterKeyOther !== null && config.keyFileOther !== '') {
+    faults.push('ECLUSA_MASTER_KEY_OTHER and ECLUSA_KEY_FILE_OTHER are both set: leave one out')
   }
   const database = URL.parse(config.databaseUrl)
   if (config.databaseUrl !== '' && !/^postgres(?:ql)?:$/.test(database?.protocol ?? '')) {

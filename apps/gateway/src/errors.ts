@@ -13,6 +13,7 @@ type GatewayErrorName =
   | 'INTERNAL'
   | 'LOGIN_LOCKED'
   | 'LOGIN_REFUSED'
+  | 'KEY_FILE_NOT_WRITTEN'
   | 'MEMORY_SHORT'
   | 'KEY_LAST'
   | 'KEY_PRESET'
@@ -45,6 +46,14 @@ export const gatewayErrors: Readonly<Record<GatewayErrorName, ErrorKind>> = defi
     retry: 'never',
     delivered: 'no',
     message: 'Another program already listens on this address: set ECLUSA_HTTP_PORT to a free port',
+  },
+  KEY_FILE_NOT_WRITTEN: {
+    status: 409,
+    retry: 'never',
+    delivered: 'no',
+    message:
+      'The key file cannot be written, and the master key is as it was: make its folder writable, or change the key ' +
+      'by ECLUSA_MASTER_KEY_OTHER',
   },
   BAD_REQUEST: {
     status: 400,

@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto'
-import type { Database, Sealer } from '@eclusa/storage'
+import { OPERATORS } from '@eclusa/kernel'
+import type { Database, SealedTable, Sealer } from '@eclusa/storage'
 
 /** 32 random bytes, made when first asked for and the same ever after. One per name and installation. */
 export async function installSecret(options: {
@@ -8,8 +9,8 @@ export async function installSecret(options: {
   readonly name: 'log-hash' | 'contact-hash' | 'text-hash' | 'audit-chain' | 'webhook-hash'
 }): Promise<Uint8Array> {
   const { database, sealer, name } = options
-  const context = `InstallSecret|${name}`
-  const sealed = sealer.seal(randomBytes(32), context)
+  const context = contextOf(name)
+  const sealed = sealer.seal(randomBytes(32), context, OPERATORS)
   await database.write([
     {
       sql: 'insert into "InstallSecret" (name, sealed) values (?, ?) on conflict do nothing',
@@ -17,5 +18,20 @@ export async function installSecret(options: {
     },
   ])
   const [row] = await database.read('select sealed from "InstallSecret" where name = ?', [name])
-  return sealer.open(row?.['sealed'] as Uint8Array, context)
+  const stored = row?.['sealed'] as Uint8Array
+  await sealer.know([stored])
+  return sealer.open(stored, context, OPERATORS)
+}
+
+export const installSecretSealedTable: SealedTable = {
+  table: 'InstallSecret',
+  column: 'sealed',
+  key: ['name'],
+  start: [''],
+  page: 'select name, sealed from "InstallSecret" where name > ? order by name limit ?',
+  placeOf: (row) => ({ tenant: OPERATORS, context: contextOf(row['name'] as string) }),
+}
+
+function contextOf(name: string): string {
+  return `InstallSecret|${name}`
 }

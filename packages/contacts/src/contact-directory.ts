@@ -161,7 +161,7 @@ export class ContactDirectory {
   }
 
   async notes(tenant: TenantId, id: ContactId): Promise<readonly ContactNote[]> {
-    return this.#store.notes((await this.get(tenant, id)).id)
+    return this.#store.notes(tenant, (await this.get(tenant, id)).id)
   }
 
   /** @throws CONTACT_UNKNOWN, CONTACT_BAD_INPUT also when there are as many as there may be */

@@ -6,7 +6,7 @@ import {
   type PersonKey,
   type TenantId,
 } from '@eclusa/kernel'
-import type { Database, EventLog, Row, Sealer, SqlValue, Statement } from '@eclusa/storage'
+import type { Database, EventLog, Row, SealedTable, Sealer, SqlValue, Statement } from '@eclusa/storage'
 import type { Contact, ContactNote } from './contact.ts'
 
 /** What of a contact is sealed. */
@@ -48,7 +48,8 @@ export class ContactStore {
       tenant,
       id,
     ])
-    return row && this.#open(row)
+    const [contact] = await this.#openAll(row === undefined ? [] : [row])
+    return contact
   }
 
   /** Where a contact that was merged is now. */
@@ -68,7 +69,7 @@ export class ContactStore {
        ) order by created_at, id`,
       [tenant, personKey(address), personKey(alias ?? address)],
     )
-    return rows.map((row) => this.#open(row))
+    return this.#openAll(rows)
   }
 
   /** Contacts after the cursor `after`, in the order of their ids; with `tag` only those that have it. */
@@ -89,7 +90,7 @@ export class ContactStore {
              ) order by id`,
             [tenant, tag, after, limit],
           )
-    return rows.map((row) => this.#open(row))
+    return this.#openAll(rows)
   }
 
   async insert(contact: Contact): Promise<void> {
@@ -222,14 +223,15 @@ export class ContactStore {
   }
 
   /** Oldest first; at most 500, as many as there may be. */
-  async notes(id: ContactId): Promise<readonly ContactNote[]> {
+  async notes(tenant: TenantId, id: ContactId): Promise<readonly ContactNote[]> {
     const rows = await this.#database.read(
       'select id, at, sealed from "ContactNote" where contact = ? order by id limit 500',
       [id],
     )
+    await this.#sealer.know(rows.map((row) => row['sealed']))
     return rows.map((row) => {
       const at = Number(row['at'])
-      const plain = this.#sealer.open(row['sealed'] as Uint8Array, `ContactNote|${at}`)
+      const plain = this.#sealer.open(row['sealed'] as Uint8Array, noteContextOf(at), tenant)
       return { id: Number(row['id']), at, ...(JSON.parse(Buffer.from(plain).toString()) as NoteText) }
     })
   }
@@ -237,7 +239,7 @@ export class ContactStore {
   /** False when the contact is gone, or has as many notes as it may have. */
   async addNote(tenant: TenantId, id: ContactId, note: NoteText, maxNotes: number): Promise<boolean> {
     const at = this.#clock.now()
-    const sealed = this.#sealer.seal(Buffer.from(JSON.stringify(note)), `ContactNote|${at}`)
+    const sealed = this.#sealer.seal(Buffer.from(JSON.stringify(note)), noteContextOf(at), tenant)
     const [result] = await this.#database.write([
       {
         sql: `insert into "ContactNote" (contact, at, sealed)
@@ -309,13 +311,19 @@ export class ContactStore {
   #seal(contact: Contact): Uint8Array {
     const { addresses, name, pushName, picture, zone, tags, fields } = contact
     const profile: Profile = { addresses, name, pushName, picture, zone, tags, fields }
-    return this.#sealer.seal(Buffer.from(JSON.stringify(profile)), contextOf(contact.tenant, contact.id))
+    const { tenant, id } = contact
+    return this.#sealer.seal(Buffer.from(JSON.stringify(profile)), contextOf(tenant, id), tenant)
+  }
+
+  async #openAll(rows: readonly Row[]): Promise<readonly Contact[]> {
+    await this.#sealer.know(rows.map((row) => row['profile']))
+    return rows.map((row) => this.#open(row))
   }
 
   #open(row: Row): Contact {
     const id = row['id'] as ContactId
     const tenant = row['tenant'] as TenantId
-    const plain = this.#sealer.open(row['profile'] as Uint8Array, contextOf(tenant, id))
+    const plain = this.#sealer.open(row['profile'] as Uint8Array, contextOf(tenant, id), tenant)
     const profile = JSON.parse(Buffer.from(plain).toString()) as Profile
     const instant = (value: SqlValue | undefined): number | null => (value == null ? null : Number(value))
     return {
@@ -336,3 +344,32 @@ type NoteText = Pick<ContactNote, 'by' | 'text'>
 function contextOf(tenant: TenantId, id: ContactId): string {
   return `Contact|${tenant}|${id}`
 }
+
+/** Notes go with their contact when it is merged, and have no id before they are stored: the instant tells them apart. */
+function noteContextOf(at: number): string {
+  return `ContactNote|${at}`
+}
+
+export const contactSealedTables: readonly SealedTable[] = [
+  {
+    table: 'Contact',
+    column: 'profile',
+    key: ['id'],
+    start: [''],
+    page: 'select id, tenant, profile as sealed from "Contact" where id > ? order by id limit ?',
+    placeOf: (row) => ({
+      tenant: row['tenant'] as TenantId,
+      context: contextOf(row['tenant'] as TenantId, row['id'] as ContactId),
+    }),
+  },
+  {
+    table: 'ContactNote',
+    column: 'sealed',
+    key: ['id'],
+    start: [0],
+    page: `select note.id as id, note.at as at, note.sealed as sealed, known.tenant as tenant
+           from "ContactNote" as note join "Contact" as known on known.id = note.contact
+           where note.id > ? order by note.id limit ?`,
+    placeOf: (row) => ({ tenant: row['tenant'] as TenantId, context: noteContextOf(Number(row['at'])) }),
+  },
+]

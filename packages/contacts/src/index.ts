@@ -34,7 +34,7 @@ export {
   type NewLedgerEntry,
 } from './contact-ledger-store.ts'
 
-export { type ContactMerge, ContactStore } from './contact-store.ts'
+export { type ContactMerge, contactSealedTables, ContactStore } from './contact-store.ts'
 export { contactErrors } from './errors.ts'
 export { hearOwnWish, hearWish, type OwnWords, type Wish } from './spoken-words.ts'
 export { contactsMemory } from './memory.ts'

@@ -6,7 +6,7 @@ import {
   MIB,
   type TenantId,
 } from '@eclusa/kernel'
-import type { Database, Row, Sealer, SqlValue, Statement } from '@eclusa/storage'
+import type { Database, Row, SealedTable, Sealer, SqlValue, Statement } from '@eclusa/storage'
 import type {
   Actor,
   Conversation,
@@ -310,6 +310,7 @@ export class ConversationStore {
        ) as sized on id = sized_id where total_bytes - bytes < ? order by id`,
       [id, tenant, page.after, Math.min(page.limit, MAX_HISTORY), page.maxBytes ?? MIB],
     )
+    await this.#sealer.know(rows.map((row) => row['sealed']))
     return rows.map((row) => this.#entryOf(row))
   }
 
@@ -349,7 +350,9 @@ export class ConversationStore {
     const { kind, at, actor, journalId = null, messageSeq = null, sector = null, operator = null } = entry
     const { waitedMs = null, key = null, text = null } = entry
     const sealed =
-      text === null ? null : this.#sealer.seal(Buffer.from(text), contextOf({ tenant, instance, kind, at }))
+      text === null
+        ? null
+        : this.#sealer.seal(Buffer.from(text), contextOf({ tenant, instance, kind, at }), tenant)
     return {
       sql: ADD_ENTRY,
       params: [
@@ -376,7 +379,11 @@ export class ConversationStore {
     entry: Required<Pick<NewEntry, 'at' | 'actor' | 'messageSeq'>> & { readonly text: string },
   ): Statement {
     const { at, actor, messageSeq, text } = entry
-    const sealed = this.#sealer.seal(Buffer.from(text), contextOf({ tenant, instance, kind: 'outbound', at }))
+    const sealed = this.#sealer.seal(
+      Buffer.from(text),
+      contextOf({ tenant, instance, kind: 'outbound', at }),
+      tenant,
+    )
     return { sql: ADD_OUTBOUND, params: [at, messageSeq, actor, sealed, id] }
   }
 
@@ -414,7 +421,8 @@ export class ConversationStore {
     const sealed = row['sealed'] as Uint8Array | null
     if (sealed === null) return { ...entry, text: null }
     const { tenant, instance } = row as { readonly tenant: TenantId; readonly instance: InstanceId }
-    const opened = this.#sealer.open(sealed, contextOf({ tenant, instance, kind: entry.kind, at: entry.at }))
+    const context = contextOf({ tenant, instance, kind: entry.kind, at: entry.at })
+    const opened = this.#sealer.open(sealed, context, tenant)
     return { ...entry, text: Buffer.from(opened).toString('utf8') }
   }
 }
@@ -499,4 +507,21 @@ function rowOf(row: Row): ConversationRow {
     lastInboundAt: Number(row['last_inbound_at']),
     version: Number(row['version']),
   }
+}
+
+export const conversationSealedTable: SealedTable = {
+  table: 'ConversationEntry',
+  column: 'sealed',
+  key: ['id'],
+  start: [0],
+  page: `select id, tenant, instance, kind, at, sealed from "ConversationEntry" where id > ? and sealed is not null
+         order by id limit ?`,
+  placeOf(row) {
+    const { tenant, instance, kind } = row as unknown as {
+      readonly tenant: TenantId
+      readonly instance: InstanceId
+      readonly kind: EntryKind
+    }
+    return { tenant, context: contextOf({ tenant, instance, kind, at: Number(row['at']) }) }
+  },
 }

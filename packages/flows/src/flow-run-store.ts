@@ -1,5 +1,5 @@
 import type { ChatId, Clock, ContactId, InboundOrigin, InstanceId, TenantId } from '@eclusa/kernel'
-import type { Database, EventLog, Row, Sealer, SqlValue, Statement } from '@eclusa/storage'
+import type { Database, EventLog, Row, SealedTable, Sealer, SqlValue, Statement } from '@eclusa/storage'
 import type { ConversationId, SectorId } from './conversation.ts'
 import {
   EMPTY_MEMORY,
@@ -257,19 +257,20 @@ export class FlowRunStore implements FlowRuns {
 
   async #read(sql: string, params: readonly SqlValue[]): Promise<readonly FlowRun[]> {
     const rows = await this.#database.read(sql, params)
+    await this.#sealer.know(rows.map((row) => row['sealed']))
     return rows.map((row) => this.#open(row))
   }
 
   #seal(run: FlowRun): Uint8Array {
     // What an ended run knew is of no use to anybody.
     const memory = run.state === 'ended' ? EMPTY_MEMORY : run.memory
-    return this.#sealer.seal(Buffer.from(JSON.stringify(memory)), contextOf(run.tenant, run.id))
+    return this.#sealer.seal(Buffer.from(JSON.stringify(memory)), contextOf(run.tenant, run.id), run.tenant)
   }
 
   #open(row: Row): FlowRun {
     const id = row['id'] as FlowRunId
     const tenant = row['tenant'] as TenantId
-    const sealed = this.#sealer.open(row['sealed'] as Uint8Array, contextOf(tenant, id))
+    const sealed = this.#sealer.open(row['sealed'] as Uint8Array, contextOf(tenant, id), tenant)
     return {
       id,
       tenant,
@@ -295,4 +296,16 @@ export class FlowRunStore implements FlowRuns {
 
 function contextOf(tenant: TenantId, id: FlowRunId): string {
   return `FlowRun|${tenant}|${id}`
+}
+
+export const flowRunSealedTable: SealedTable = {
+  table: 'FlowRun',
+  column: 'sealed',
+  key: ['id'],
+  start: [''],
+  page: 'select id, tenant, sealed from "FlowRun" where id > ? order by id limit ?',
+  placeOf: (row) => ({
+    tenant: row['tenant'] as TenantId,
+    context: contextOf(row['tenant'] as TenantId, row['id'] as FlowRunId),
+  }),
 }

@@ -1,5 +1,5 @@
 import { type Clock, EclusaError, type TenantId } from '@eclusa/kernel'
-import { type Database, type Row, type Sealer, storageErrors } from '@eclusa/storage'
+import { type Database, type Row, type SealedTable, type Sealer, storageErrors } from '@eclusa/storage'
 import type { SectorId } from './conversation.ts'
 import { type FlowDefinition, parseFlow } from './flow-definition.ts'
 import { flowErrors } from './flow-errors.ts'
@@ -62,6 +62,7 @@ export class Flows {
       const sealed = this.#sealer.seal(
         Buffer.from(JSON.stringify(document)),
         contextOf(tenant, { flow: name, version }),
+        tenant,
       )
       try {
         await this.#database.write([
@@ -149,7 +150,9 @@ export class Flows {
       [tenant, name, version],
     )
     if (row === undefined) return undefined
-    const plain = this.#sealer.open(row['sealed'] as Uint8Array, contextOf(tenant, { flow: name, version }))
+    await this.#sealer.know([row['sealed']])
+    const context = contextOf(tenant, { flow: name, version })
+    const plain = this.#sealer.open(row['sealed'] as Uint8Array, context, tenant)
     return JSON.parse(Buffer.from(plain).toString()) as object
   }
 
@@ -227,4 +230,17 @@ function contextOf(
   { flow, version }: { readonly flow: string; readonly version: number },
 ): string {
   return `FlowVersion|${tenant}|${flow}|${version}`
+}
+
+export const flowSealedTable: SealedTable = {
+  table: 'FlowVersion',
+  column: 'sealed',
+  key: ['tenant', 'flow', 'version'],
+  start: ['', '', 0],
+  page: `select tenant, flow, version, sealed from "FlowVersion" where (tenant, flow, version) > (?, ?, ?)
+         order by tenant, flow, version limit ?`,
+  placeOf(row) {
+    const { tenant, flow } = row as { readonly tenant: TenantId; readonly flow: string }
+    return { tenant, context: contextOf(tenant, { flow, version: Number(row['version']) }) }
+  },
 }

@@ -1,4 +1,7 @@
-import { loadMigrations, type Migration } from '@eclusa/storage'
+import { loadMigrations, type Migration, type SealedTable } from '@eclusa/storage'
+import { conversationSealedTable } from './conversation-store.ts'
+import { flowRunSealedTable } from './flow-run-store.ts'
+import { flowSealedTable } from './flow-store.ts'
 
 export type {
   Actor,
@@ -63,5 +66,12 @@ export type { KeepClosed } from './retention.ts'
 export type { Activity } from './statistics-store.ts'
 export { readTemplate, templateLanguages, templateNames } from './templates.ts'
 export { MAX_SECTORS, type Sector, type SectorLine, Sectors } from './sector-store.ts'
+
+/** Every column in which this package seals something. */
+export const flowSealedTables: readonly SealedTable[] = [
+  flowSealedTable,
+  flowRunSealedTable,
+  conversationSealedTable,
+]
 
 export const flowMigrations: readonly Migration[] = loadMigrations(new URL('../migrations/', import.meta.url))

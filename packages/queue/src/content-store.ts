@@ -1,8 +1,8 @@
-import { EclusaError, type InstanceId, type WaMessageId } from '@eclusa/kernel'
-import { type Database, type Sealer, type Statement, storageErrors } from '@eclusa/storage'
+import { EclusaError, type InstanceId, type TenantId, type WaMessageId } from '@eclusa/kernel'
+import { type Database, type SealedTable, type Sealer, type Statement, storageErrors } from '@eclusa/storage'
 import type { OutboundContent, OutboundIdentity } from './message.ts'
 
-type MessageRef = Pick<OutboundIdentity, 'instance' | 'waMessageId'>
+type MessageRef = Pick<OutboundIdentity, 'tenant' | 'instance' | 'waMessageId'>
 
 /** What a text costs in the heap beside its characters: an entry of the map, two objects. */
 const ENTRY_BYTES = 160
@@ -32,7 +32,11 @@ export class ContentStore {
 
   /** The statement to put in the unit that accepts the message. */
   insert(identity: OutboundIdentity, content: OutboundContent): Statement {
-    const payload = this.#sealer.seal(Buffer.from(JSON.stringify(content)), contextOf(identity))
+    const payload = this.#sealer.seal(
+      Buffer.from(JSON.stringify(content)),
+      contextOf(identity),
+      identity.tenant,
+    )
     return {
       sql: 'insert into "OutboundContent" (seq, accepted_at, payload) values (?, ?, ?)',
       params: [identity.seq, identity.acceptedAt, payload],
@@ -74,17 +78,20 @@ export class ContentStore {
   /** Of a message that is not live any more. */
   async readSent(instance: InstanceId, waMessageId: WaMessageId): Promise<OutboundContent | null> {
     const [row] = await this.#database.read(
-      `select payload from "OutboundTombstone" as tombstone
+      `select tombstone.tenant as tenant, payload from "OutboundTombstone" as tombstone
        join "OutboundContent" as content on content.seq = tombstone.seq
        where tombstone.instance = ? and tombstone.wa_message_id = ? and state <> 'CANCELLED'`,
       [instance, waMessageId],
     )
-    return row === undefined ? null : this.#open(row['payload'] as Uint8Array, { instance, waMessageId })
+    if (row === undefined) return null
+    const tenant = row['tenant'] as TenantId
+    return this.#open(row['payload'] as Uint8Array, { tenant, instance, waMessageId })
   }
 
-  #open(payload: Uint8Array, message: MessageRef): OutboundContent | null {
+  async #open(payload: Uint8Array, message: MessageRef): Promise<OutboundContent | null> {
+    await this.#sealer.know([payload])
     try {
-      const plain = this.#sealer.open(payload, contextOf(message))
+      const plain = this.#sealer.open(payload, contextOf(message), message.tenant)
       return JSON.parse(Buffer.from(plain).toString()) as OutboundContent
     } catch (error) {
       if (error instanceof EclusaError && error.code === storageErrors.SEAL_BROKEN.code) return null
@@ -104,6 +111,27 @@ export function contentBytes({ text }: OutboundContent): number {
 }
 
 /** As it was when the content lay in the row of the queue: what was sealed then still opens. */
-function contextOf({ instance, waMessageId }: MessageRef): string {
+function contextOf({ instance, waMessageId }: Omit<MessageRef, 'tenant'>): string {
   return `MessageQueueItem|${instance}|${waMessageId}`
+}
+
+/** Whose a content is stands with the message: live, or what is kept of it when it has ended. */
+export const contentSealedTable: SealedTable = {
+  table: 'OutboundContent',
+  column: 'payload',
+  key: ['seq'],
+  start: [-1],
+  page: `select content.seq as seq, content.payload as sealed, coalesce(live.tenant, ended.tenant) as tenant,
+           coalesce(live.instance, ended.instance) as instance,
+           coalesce(live."waMessageId", ended.wa_message_id) as "waMessageId"
+         from "OutboundContent" as content
+         left join "MessageQueueItem" as live on live.seq = content.seq
+         left join "OutboundTombstone" as ended on ended.seq = content.seq
+         where content.seq > ? order by content.seq limit ?`,
+  placeOf(row) {
+    const { tenant, instance, waMessageId } = row as unknown as MessageRef & {
+      readonly tenant: TenantId | null
+    }
+    return tenant === null ? null : { tenant, context: contextOf({ instance, waMessageId }) }
+  },
 }

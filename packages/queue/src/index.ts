@@ -11,6 +11,7 @@ export {
   refusalOf,
 } from './care.ts'
 export type { ColdPause } from './cold-store.ts'
+export { contentSealedTable } from './content-store.ts'
 export { type InstanceQueue, type MessagePage, QueueControl } from './control.ts'
 export type { QueueStats } from './counts.ts'
 export { SEND_DEADLINE_MS } from './delivery.ts'

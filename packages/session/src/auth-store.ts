@@ -1,5 +1,13 @@
-import type { ChatId, Clock, InstanceId } from '@eclusa/kernel'
-import type { Database, Sealer, SqlValue, Statement, WriteOptions } from '@eclusa/storage'
+import type { ChatId, Clock, InstanceId, TenantId } from '@eclusa/kernel'
+import type {
+  Database,
+  SealedPlace,
+  SealedTable,
+  Sealer,
+  SqlValue,
+  Statement,
+  WriteOptions,
+} from '@eclusa/storage'
 
 /** One Signal key to write; `null` deletes it. `value` is JSON. */
 export interface KeyChange {
@@ -16,12 +24,14 @@ export class AuthStore {
   readonly #database: Database
   readonly #sealer: Sealer
   readonly #clock: Clock
+  readonly #tenantOf: (instance: InstanceId) => TenantId
   readonly #numbersLearnt: ((instance: InstanceId, lids: readonly ChatId[]) => void) | undefined
 
   constructor(options: {
     readonly database: Database
     readonly sealer: Sealer
     readonly clock: Clock
+    readonly tenantOf: (instance: InstanceId) => TenantId
     /** Is told of LIDs whose number is known from now on. */
     readonly numbersLearnt?: (instance: InstanceId, lids: readonly ChatId[]) => void
   }) {
@@ -29,16 +39,19 @@ export class AuthStore {
     this.#database = options.database
     this.#sealer = options.sealer
     this.#clock = options.clock
+    this.#tenantOf = options.tenantOf
   }
 
   /** The credentials as JSON, or undefined for an instance that was never linked. */
   async loadCredentials(instance: InstanceId): Promise<string | undefined> {
     const [row] = await this.#database.read('SELECT sealed FROM "Credential" WHERE instance = ?', [instance])
-    return row === undefined ? undefined : this.#open(row['sealed'], `Credential|${instance}`)
+    if (row === undefined) return undefined
+    await this.#sealer.know([row['sealed']])
+    return this.#open(instance, row['sealed'], credentialContext(instance))
   }
 
   async saveCredentials(instance: InstanceId, json: string): Promise<void> {
-    const sealed = this.#seal(json, `Credential|${instance}`)
+    const sealed = this.#seal(instance, json, credentialContext(instance))
     await this.#database.write(
       [
         {
@@ -62,9 +75,10 @@ export class AuthStore {
         `SELECT id, sealed FROM "SignalKey" WHERE instance = ? AND type = ? AND id IN (${marks})`,
         [instance, type, ...asked],
       )
+      await this.#sealer.know(rows.map((row) => row['sealed']))
       for (const row of rows) {
         const id = String(row['id'])
-        found.set(id, this.#open(row['sealed'], keyContext(instance, type, id)))
+        found.set(id, this.#open(instance, row['sealed'], keyContext(instance, type, id)))
       }
     }
     return found
@@ -87,7 +101,7 @@ export class AuthStore {
         sql:
           'INSERT INTO "SignalKey" (instance, type, id, sealed) VALUES (?, ?, ?, ?) ' +
           'ON CONFLICT (instance, type, id) DO UPDATE SET sealed = excluded.sealed',
-        params: [instance, type, id, this.#seal(value, keyContext(instance, type, id))],
+        params: [instance, type, id, this.#seal(instance, value, keyContext(instance, type, id))],
       }
     })
     await this.#database.write([...statements, ...together], rowsOf(instance))
@@ -106,12 +120,13 @@ export class AuthStore {
     )
   }
 
-  #seal(text: string, context: string): Uint8Array {
-    return this.#sealer.seal(Buffer.from(text, 'utf8'), context)
+  #seal(instance: InstanceId, text: string, context: string): Uint8Array {
+    return this.#sealer.seal(Buffer.from(text, 'utf8'), context, this.#tenantOf(instance))
   }
 
-  #open(sealed: SqlValue | undefined, context: string): string {
-    return Buffer.from(this.#sealer.open(sealed as Uint8Array, context)).toString('utf8')
+  #open(instance: InstanceId, sealed: SqlValue | undefined, context: string): string {
+    const plain = this.#sealer.open(sealed as Uint8Array, context, this.#tenantOf(instance))
+    return Buffer.from(plain).toString('utf8')
   }
 }
 
@@ -129,6 +144,10 @@ function lidsOf(changes: readonly KeyChange[]): readonly ChatId[] {
   )
 }
 
+function credentialContext(instance: InstanceId): string {
+  return `Credential|${instance}`
+}
+
 function keyContext(instance: InstanceId, type: string, id: string): string {
   return `SignalKey|${instance}|${type}|${id}`
 }
@@ -137,4 +156,40 @@ function padToPowerOfTwo(ids: readonly string[]): readonly string[] {
   const wanted = 2 ** Math.ceil(Math.log2(Math.max(1, ids.length)))
   const last = ids.at(-1)
   return last === undefined ? ids : [...ids, ...Array.from({ length: wanted - ids.length }, () => last)]
+}
+
+/** `tenantOf`: undefined for an instance that is gone. */
+export function authSealedTables(
+  tenantOf: (instance: InstanceId) => TenantId | undefined,
+): readonly SealedTable[] {
+  const place = (instance: InstanceId, context: string): SealedPlace | null => {
+    const tenant = tenantOf(instance)
+    return tenant === undefined ? null : { tenant, context }
+  }
+  return [
+    {
+      table: 'Credential',
+      column: 'sealed',
+      key: ['instance'],
+      start: [''],
+      page: 'SELECT instance, sealed FROM "Credential" WHERE instance > ? ORDER BY instance LIMIT ?',
+      placeOf(row) {
+        const instance = row['instance'] as InstanceId
+        return place(instance, credentialContext(instance))
+      },
+    },
+    {
+      table: 'SignalKey',
+      column: 'sealed',
+      key: ['instance', 'type', 'id'],
+      start: ['', '', ''],
+      page:
+        'SELECT instance, type, id, sealed FROM "SignalKey" WHERE (instance, type, id) > (?, ?, ?) ' +
+        'ORDER BY instance, type, id LIMIT ?',
+      placeOf(row) {
+        const instance = row['instance'] as InstanceId
+        return place(instance, keyContext(instance, String(row['type']), String(row['id'])))
+      },
+    },
+  ]
 }

@@ -9,7 +9,7 @@ import {
   type WaMessageId,
   wordsOf,
 } from '@eclusa/kernel'
-import type { Database, EventLog, Row, Sealer, Statement } from '@eclusa/storage'
+import type { Database, EventLog, Row, SealedTable, Sealer, Statement } from '@eclusa/storage'
 import { rowsOf } from './auth-store.ts'
 import type { KnownPoll } from './engine.ts'
 
@@ -70,7 +70,7 @@ function isForInbox({ chat, content }: InboundMessage): boolean {
   return !chat.endsWith('@g.us') && EVENTS[content.kind] === undefined
 }
 
-const COLUMNS = 'id, chat, author, addressed_as, wa_message_id, from_me, sealed, received_at'
+const COLUMNS = 'id, tenant, chat, author, addressed_as, wa_message_id, from_me, sealed, received_at'
 
 /** Every message that came in, on disk before WhatsApp is told that it was received. */
 export class InboundJournal {
@@ -125,7 +125,11 @@ export class InboundJournal {
         message.waMessageId,
         message.fromMe ? 1 : 0,
         countWords(wordsOf(content)),
-        this.#sealer.seal(Buffer.from(JSON.stringify(sealed)), context(instance, message.waMessageId)),
+        this.#sealer.seal(
+          Buffer.from(JSON.stringify(sealed)),
+          context(instance, message.waMessageId),
+          tenant,
+        ),
         now,
         isForInbox(message) ? null : now,
       ],
@@ -211,11 +215,12 @@ export class InboundJournal {
   /** What opens the votes on a poll of this chat; undefined when it never came here, or is too old. */
   async poll(instance: InstanceId, chat: ChatId, poll: MessageKey): Promise<KnownPoll | undefined> {
     const [row] = await this.#database.read(
-      'SELECT sealed FROM "InboundMessage" WHERE instance = ? AND chat = ? AND author = ? AND wa_message_id = ? ' +
+      'SELECT tenant, sealed FROM "InboundMessage" WHERE instance = ? AND chat = ? AND author = ? AND wa_message_id = ? ' +
         'AND gone_at IS NULL',
       [instance, chat, poll.author, poll.waMessageId],
     )
     if (row === undefined) return undefined
+    await this.#sealer.know([row['sealed']])
     const { content, pollSecret } = this.#open(instance, poll.waMessageId, row)
     if (content.kind !== 'poll' || pollSecret === undefined) return undefined
     return { secret: Buffer.from(pollSecret, 'base64'), options: content.options }
@@ -429,12 +434,12 @@ export class InboundJournal {
   }
 
   /** Rows in order of id, ending with the one that reaches `maxBytes`: of what does not fit, only its length is read. */
-  #page(
+  async #page(
     where: string,
     params: readonly (string | number)[],
     page: { readonly limit: number; readonly maxBytes: number },
   ): Promise<readonly Row[]> {
-    return this.#database.read(
+    const rows = await this.#database.read(
       `SELECT ${COLUMNS}, attempts, set_aside_at, set_aside_reason FROM "InboundMessage" JOIN (
          SELECT id AS sized_id, bytes, SUM(bytes) OVER (ORDER BY id) AS total_bytes FROM (
            SELECT id, length(sealed) AS bytes FROM "InboundMessage" WHERE ${where} ORDER BY id LIMIT ?
@@ -442,6 +447,8 @@ export class InboundJournal {
        ) AS sized ON id = sized_id WHERE total_bytes - bytes < ? ORDER BY id`,
       [...params, page.limit, page.maxBytes],
     )
+    await this.#sealer.know(rows.map((row) => row['sealed']))
+    return rows
   }
 
   #entry(instance: InstanceId, row: Row): JournalEntry {
@@ -464,7 +471,8 @@ export class InboundJournal {
   }
 
   #open(instance: InstanceId, waMessageId: string, row: Row): Sealed {
-    const opened = this.#sealer.open(row['sealed'] as Uint8Array, context(instance, waMessageId))
+    const { sealed, tenant } = row as unknown as { readonly sealed: Uint8Array; readonly tenant: TenantId }
+    const opened = this.#sealer.open(sealed, context(instance, waMessageId), tenant)
     return JSON.parse(Buffer.from(opened).toString('utf8')) as Sealed
   }
 
@@ -482,6 +490,7 @@ export class InboundJournal {
        AND (${theirs(addresses)}) ORDER BY id LIMIT ?`,
       [instance, after, ...addresses, ...addresses, PERSON_STEP],
     )
+    await this.#sealer.know(rows.map((row) => row['sealed']))
     return rows.map((row) => this.#entry(instance, row))
   }
 
@@ -587,4 +596,19 @@ function displayAuthor(author: string): string {
 
 function countWords(text: string | null): number {
   return text?.match(/\S+/gu)?.length ?? 0
+}
+
+export const journalSealedTable: SealedTable = {
+  table: 'InboundMessage',
+  column: 'sealed',
+  key: ['id'],
+  start: [0],
+  page: 'SELECT id, tenant, instance, wa_message_id, sealed FROM "InboundMessage" WHERE id > ? ORDER BY id LIMIT ?',
+  placeOf(row) {
+    const { tenant, instance } = row as unknown as {
+      readonly tenant: TenantId
+      readonly instance: InstanceId
+    }
+    return { tenant, context: context(instance, String(row['wa_message_id'])) }
+  },
 }

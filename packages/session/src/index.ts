@@ -1,6 +1,6 @@
 import { loadMigrations, type Migration } from '@eclusa/storage'
 
-export { AuthStore } from './auth-store.ts'
+export { authSealedTables, AuthStore } from './auth-store.ts'
 export type {
   CloseReason,
   Engine,
@@ -18,6 +18,7 @@ export { checkEngine, holdHistories, type MetricSample, socketCacheMetrics } fro
 export { sessionErrors } from './errors.ts'
 export {
   InboundJournal,
+  journalSealedTable,
   type JournalEntry,
   type SetAsideEntry,
   type UnsettledEntry,

@@ -1,5 +1,5 @@
 import type { SharedFact, SharedStore } from '@eclusa/bounded-cache'
-import { type Clock, type InstanceId, MINUTE } from '@eclusa/kernel'
+import { type Clock, type InstanceId, MINUTE, type TenantId } from '@eclusa/kernel'
 import type { Database, Sealer, WriteOptions } from '@eclusa/storage'
 
 /** Ids of one `SELECT`; asks are padded to a power of two so that few statements are prepared. */
@@ -16,12 +16,19 @@ export class SharedFacts {
   readonly #database: Database
   readonly #sealer: Sealer
   readonly #clock: Clock
+  readonly #tenantOf: (instance: InstanceId) => TenantId
   #sweptAt = -Infinity
 
-  constructor(options: { readonly database: Database; readonly sealer: Sealer; readonly clock: Clock }) {
+  constructor(options: {
+    readonly database: Database
+    readonly sealer: Sealer
+    readonly clock: Clock
+    readonly tenantOf: (instance: InstanceId) => TenantId
+  }) {
     this.#database = options.database
     this.#sealer = options.sealer
     this.#clock = options.clock
+    this.#tenantOf = options.tenantOf
   }
 
   of(instance: InstanceId): SharedStore {
@@ -69,9 +76,11 @@ export class SharedFacts {
           `WHERE instance = ? AND key IN (${asked.map(() => '?').join(', ')})`,
         [instance, ...asked],
       )
+      await this.#sealer.know(rows.map((row) => row['sealed']))
       for (const row of rows) {
         const key = String(row['key'])
-        const opened = this.#sealer.open(row['sealed'] as Uint8Array, context(instance, key))
+        const sealed = row['sealed'] as Uint8Array
+        const opened = this.#sealer.open(sealed, context(instance, key), this.#tenantOf(instance))
         found.set(key, {
           value: JSON.parse(Buffer.from(opened).toString('utf8')) as string | null,
           fetchedAt: Number(row['fetched_at']),
@@ -92,7 +101,11 @@ export class SharedFacts {
         params: [
           instance,
           key,
-          this.#sealer.seal(Buffer.from(JSON.stringify(value), 'utf8'), context(instance, key)),
+          this.#sealer.seal(
+            Buffer.from(JSON.stringify(value), 'utf8'),
+            context(instance, key),
+            this.#tenantOf(instance),
+          ),
           fetchedAt,
           expiresAt,
         ],

@@ -177,7 +177,7 @@ test('all caches of a tenant come out of its share of the budget, and the last s
 test('an answer of WhatsApp that was on its way when a list changed is not kept', async (t) => {
   const { database } = await openTestDatabase(t, sessionMigrations)
   const clock = new ManualClock()
-  const facts = new SharedFacts({ database, sealer: testSealer(), clock })
+  const facts = new SharedFacts({ database, sealer: testSealer(), clock, tenantOf: () => tenant })
   const lists = new DeviceLists({
     store: facts.of(makeInstanceId()),
     registrationId: 1,
@@ -199,7 +199,9 @@ test('an answer of WhatsApp that was on its way when a list changed is not kept'
 test('another link of the account knows nothing of the lists of the one before', async (t) => {
   const { database } = await openTestDatabase(t, sessionMigrations)
   const clock = new ManualClock()
-  const store = new SharedFacts({ database, sealer: testSealer(), clock }).of(makeInstanceId())
+  const store = new SharedFacts({ database, sealer: testSealer(), clock, tenantOf: () => tenant }).of(
+    makeInstanceId(),
+  )
   const make = (registrationId: number): DeviceLists => {
     const lists = new DeviceLists({
       store,
@@ -219,7 +221,7 @@ test('another link of the account knows nothing of the lists of the one before',
 test('of two facts the one fetched later stays, and what has expired is deleted in steps', async (t) => {
   const { database } = await openTestDatabase(t, sessionMigrations)
   const clock = new ManualClock()
-  const facts = new SharedFacts({ database, sealer: testSealer(), clock })
+  const facts = new SharedFacts({ database, sealer: testSealer(), clock, tenantOf: () => tenant })
   const store = facts.of(makeInstanceId())
   const fact = (value: string | null, fetchedAt: number): SharedFact => ({
     value,

@@ -100,8 +100,8 @@ export async function setup(t: TestContext, options: BenchOptions = {}): Promise
   const restoreKey = simulator.trust()
   const clock = options.clock ?? systemClock
   const sealer = testSealer()
-  const store = new AuthStore({ database, sealer, clock })
-  const facts = new SharedFacts({ database, sealer, clock })
+  const store = new AuthStore({ database, sealer, clock, tenantOf: () => tenant })
+  const facts = new SharedFacts({ database, sealer, clock, tenantOf: () => tenant })
   const journal = new InboundJournal({
     database,
     sealer,

@@ -11,6 +11,7 @@ import {
 import { ManualClock } from '@eclusa/kernel/test-kit'
 import { type Database, EventLog } from '@eclusa/storage'
 import { openTestDatabase, testEachDatabase as test, testSealer } from '@eclusa/storage/test-kit'
+import { tenant } from './harness.ts'
 import { AuthStore } from '../src/auth-store.ts'
 import { SignalKeys } from '../src/engines/baileys/signal-keys.ts'
 import { InboundJournal, sessionMigrations } from '../src/index.ts'
@@ -42,7 +43,7 @@ async function setup(t: TestContext): Promise<Bench> {
   }
   const clock = new ManualClock()
   const instance = makeInstanceId()
-  const store = new AuthStore({ database: fragile, sealer: testSealer(), clock })
+  const store = new AuthStore({ database: fragile, sealer: testSealer(), clock, tenantOf: () => tenant })
   const failures: unknown[] = []
   const keys = new SignalKeys({ instance, store, clock, onFailure: (error) => failures.push(error) })
   return {

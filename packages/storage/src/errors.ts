@@ -13,6 +13,7 @@ type StorageErrorName =
   | 'STOPPED'
   | 'WRONG_KEY'
   | 'SEAL_BROKEN'
+  | 'KEY_NOT_OURS'
   | 'MIGRATION_REFUSED'
   | 'SQLITE_TOO_OLD'
   | 'POSTGRES_TOO_OLD'
@@ -82,13 +83,21 @@ export const storageErrors: Readonly<Record<StorageErrorName, ErrorKind>> = defi
     status: 500,
     retry: 'never',
     delivered: 'no',
-    message: 'The key file does not open this database; put back the key file that belongs to it',
+    message: 'The master key does not open this database; put back the one that belongs to it',
   },
   SEAL_BROKEN: {
     status: 500,
     retry: 'never',
     delivered: 'no',
     message: 'A sealed value was changed, moved or sealed with another key',
+  },
+  KEY_NOT_OURS: {
+    status: 409,
+    retry: 'never',
+    delivered: 'no',
+    message:
+      'This master key is not for Eclusa to change: set the new one as ECLUSA_MASTER_KEY, the old one as ' +
+      'ECLUSA_MASTER_KEY_OTHER, and start again; with several nodes give all of them both first',
   },
   MIGRATION_REFUSED: {
     status: 500,

@@ -1,5 +1,6 @@
 import type { Clock, InstanceId, TenantId } from '@eclusa/kernel'
 import type { Database, Row, SqlValue, Statement } from './database.ts'
+import type { SealedTable } from './resealer.ts'
 import type { Sealer } from './sealer.ts'
 
 export interface NewEvent {
@@ -53,7 +54,8 @@ export class EventLog {
   /** Open payloads begin with a brace, sealed ones never do. */
   #stored(event: NewEvent, at: number): SqlValue {
     const json = JSON.stringify(event.payload)
-    if (event.isOpen !== true) return this.#sealer.seal(Buffer.from(json), contextOf({ ...event, at }))
+    if (event.isOpen !== true)
+      return this.#sealer.seal(Buffer.from(json), contextOf({ ...event, at }), event.tenant)
     // A text costs less on its way to SQLite's thread, which keeps it as it comes.
     return this.#database.dialect === 'sqlite' ? json : Buffer.from(json)
   }
@@ -75,7 +77,7 @@ export class EventLog {
             after,
             limit,
           ])
-    return rows.map((row) => this.#open(row))
+    return this.#openAll(rows)
   }
 
   /**
@@ -103,7 +105,7 @@ export class EventLog {
     )
     const last = rows.at(-1)
     const isFull = rows.length === maxEvents || Number(last?.['totalBytes'] ?? 0) >= maxBytes
-    return { events: rows.map((row) => this.#open(row)), isEnd: !isFull }
+    return { events: await this.#openAll(rows), isEnd: !isFull }
   }
 
   /** The first event at or after `at` (epoch milliseconds); one past the newest when there is none. Their order is that of time. */
@@ -259,6 +261,11 @@ export class EventLog {
     }
   }
 
+  async #openAll(rows: readonly Row[]): Promise<readonly LoggedEvent[]> {
+    await this.#sealer.know(rows.map((row) => row['payload']))
+    return rows.map((row) => this.#open(row))
+  }
+
   #open(row: Row): LoggedEvent {
     const event = {
       seq: row['seq'] as number,
@@ -269,7 +276,7 @@ export class EventLog {
     }
     const stored = row['payload'] as Uint8Array | string
     if (typeof stored === 'string') return { ...event, payload: JSON.parse(stored) as object }
-    const plain = stored[0] === BRACE ? stored : this.#sealer.open(stored, contextOf(event))
+    const plain = stored[0] === BRACE ? stored : this.#sealer.open(stored, contextOf(event), event.tenant)
     return { ...event, payload: JSON.parse(Buffer.from(plain).toString()) as object }
   }
 }
@@ -284,4 +291,16 @@ function sweptUpTo(tenant: string, seq: SqlValue): Statement {
 
 function contextOf(event: Omit<NewEvent, 'payload' | 'isOpen'> & { readonly at: number }): string {
   return `Event|${event.tenant}|${event.instance ?? ''}|${event.type}|${event.at}`
+}
+
+export const eventSealedTable: SealedTable = {
+  table: 'Event',
+  column: 'payload',
+  key: ['seq'],
+  start: [0],
+  page: 'select seq, at, tenant, instance, type, payload as sealed from "Event" where seq > ? order by seq limit ?',
+  placeOf(row) {
+    const { tenant, instance, type } = row as unknown as Omit<LoggedEvent, 'payload'>
+    return { tenant, context: contextOf({ tenant, instance, type, at: Number(row['at']) }) }
+  },
 }

@@ -1,4 +1,5 @@
 import { KIB, type MemoryLine, MIB } from '@eclusa/kernel'
+import { MAX_KNOWN_KEYS } from './envelope-sealer.ts'
 import { MAX_FLUSH_BYTES } from './group-commit.ts'
 import { MAX_PREPARED } from './postgres-connection.ts'
 import { MAX_FORMS } from './postgres-flush.ts'
@@ -40,6 +41,15 @@ export function storageMemory(
       boundedBy: 'the callers that wait: lanes, requests, sessions',
       source:
         'a send writes 3.1 kB of keys and state in the bench; larger texts are counted where they come in',
+    },
+    {
+      owner: 'storage',
+      name: 'data keys, unwrapped',
+      place: 'outside',
+      maxCount: MAX_KNOWN_KEYS,
+      bytesEach: 1.5 * KIB,
+      boundedBy: 'MAX_KNOWN_KEYS',
+      source: 'measured: 1,524 bytes of RSS each (20,000 of them, 2026-11)',
     },
     {
       owner: 'storage',

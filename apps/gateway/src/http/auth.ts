@@ -1,4 +1,4 @@
-import { EclusaError } from '@eclusa/kernel'
+import { EclusaError, parseTenantId, type TenantId } from '@eclusa/kernel'
 import type { FastifyRequest } from 'fastify'
 import { gatewayErrors } from '../errors.ts'
 import type { ApiKeys } from '../keys/api-keys.ts'
@@ -23,6 +23,7 @@ declare module 'fastify' {
 export function requireCaller(ports: {
   readonly keys: ApiKeys
   readonly logins: Logins
+  readonly prepareTenant: (tenant: TenantId) => Promise<void> | undefined
 }): (request: FastifyRequest) => Promise<void> {
   return async (request) => {
     const { scope } = request.routeOptions.config
@@ -33,6 +34,9 @@ export function requireCaller(ports: {
     }
     assertAllowed(request, caller)
     request.caller = caller
+    // Before anything of this tenant is stored; nearly always it has one.
+    const tenant = tenantOf(request, caller)
+    if (tenant !== null) await ports.prepareTenant(tenant)
   }
 
   function ofKey(request: FastifyRequest): Caller | null {
@@ -47,6 +51,19 @@ export function requireCaller(ports: {
     const session = ports.logins.find(token, request.ip)
     request.loginSession = session?.id ?? null
     return session?.caller ?? null
+  }
+}
+
+/** Whose data a request may change. */
+function tenantOf(request: FastifyRequest, caller: Caller): TenantId | null {
+  if (request.method === 'GET' || request.method === 'HEAD') return null
+  if (caller.reach !== '*') return caller.reach
+  const { tenant } = request.params as { readonly tenant?: string }
+  try {
+    return tenant === undefined ? null : parseTenantId(tenant)
+  } catch {
+    // The route says what is wrong with it.
+    return null
   }
 }
 

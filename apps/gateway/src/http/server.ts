@@ -8,6 +8,7 @@ import {
   type Logger,
   type Places,
   randomBase32,
+  type TenantId,
 } from '@eclusa/kernel'
 import { type ChatContext, type Queue, queueErrors } from '@eclusa/queue'
 import type { InboundJournal } from '@eclusa/session'
@@ -36,6 +37,7 @@ import type { Measurements } from '../measurements/measurements.ts'
 import type { ReadyProbe } from '../ready-probe-store.ts'
 import type { People } from '../people.ts'
 import type { PersonTraces } from '../person-traces.ts'
+import type { Sealing } from '../sealing.ts'
 import type { MemoryReport } from '../memory/memory-report.ts'
 import type { AuditedRequests } from './audited-requests.ts'
 import type { Webhooks } from '../webhooks/webhooks.ts'
@@ -48,6 +50,7 @@ import { auditRoutes } from './routes/audit.ts'
 import { contactRoutes } from './routes/contacts.ts'
 import { conversationRoutes } from './routes/conversations.ts'
 import { dashboardRoutes, sendPage, wantsPage } from './routes/dashboard.ts'
+import { encryptionRoutes } from './routes/encryption.ts'
 import { eventRoutes } from './routes/events.ts'
 import { flowRoutes } from './routes/flows.ts'
 import { healthRoutes } from './routes/health.ts'
@@ -73,6 +76,8 @@ export interface HttpPorts {
   /** Addresses and ranges of proxies that are believed about who calls. */
   readonly trustedProxies: readonly string[]
   readonly logins: Logins
+  /** See `EnvelopeSealer.prepare`. */
+  readonly prepareTenant: (tenant: TenantId) => Promise<void> | undefined
   readonly instances: Instances
   readonly queue: Queue
   readonly people: People
@@ -97,6 +102,7 @@ export interface HttpPorts {
   readonly measurements: Measurements
   /** Null: it was not built. */
   readonly dashboard: BuiltDashboard | null
+  readonly sealing: Pick<Sealing, 'report' | 'rotateMasterKey' | 'rotateDataKeys'>
   readonly limits: HttpLimits
   /** Reads of many rows at once, shared with the event streams. */
   readonly reads: Places
@@ -206,6 +212,7 @@ export async function buildHttp(
       await v1.register(auditRoutes, ports)
       await v1.register(measurementRoutes, ports)
       await v1.register(sessionRoutes, ports)
+      await v1.register(encryptionRoutes, ports)
     },
     { prefix: '/v1' },
   )

@@ -32,9 +32,16 @@ export type InstanceChange = Pick<Instance, 'wanted' | 'number' | 'rest'>
 /** The table "Instance". */
 export class InstanceStore {
   readonly #database: Database
+  // Which never changes. bounded by: instances
+  readonly #tenants = new Map<InstanceId, TenantId>()
 
   constructor(database: Database) {
     this.#database = database
+  }
+
+  /** Whose an instance is that was listed or inserted here; undefined when it was not, or was deleted. */
+  tenantOf(id: InstanceId): TenantId | undefined {
+    return this.#tenants.get(id)
   }
 
   /** At most `limit`, oldest first. */
@@ -44,6 +51,7 @@ export class InstanceStore {
        from "Instance" order by created_at, id limit ?`,
       [limit],
     )
+    for (const row of rows) this.#tenants.set(row['id'] as InstanceId, row['tenant'] as TenantId)
     return rows.map((row) => ({
       id: row['id'] as InstanceId,
       tenant: row['tenant'] as TenantId,
@@ -58,6 +66,7 @@ export class InstanceStore {
 
   /** A new one, not linked yet. */
   async insert(instance: Instance): Promise<void> {
+    this.#tenants.set(instance.id, instance.tenant)
     await this.#database.write([
       {
         sql: 'insert into "Instance" (id, tenant, name, simulated, wanted, created_at) values (?, ?, ?, ?, ?, ?)',
@@ -93,6 +102,7 @@ export class InstanceStore {
 
   async delete(id: InstanceId): Promise<void> {
     await this.#database.write([{ sql: 'delete from "Instance" where id = ?', params: [id] }])
+    this.#tenants.delete(id)
   }
 }
 

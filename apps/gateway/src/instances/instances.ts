@@ -26,6 +26,8 @@ export interface InstancesOptions {
   readonly sessionEvents: TypedEmitter<SessionEvents>
   readonly outbox: Outbox
   readonly eventLog: EventLog
+  /** The tenant has a key of its own, before anything of it is stored. */
+  readonly prepareTenant: (tenant: TenantId) => Promise<void> | undefined
   /** Deletes what else is kept of an instance: its conversations. */
   readonly forgetMore: (instance: InstanceId) => Promise<unknown>
   /** Settles where sessions connect, before the first one does. */
@@ -165,6 +167,7 @@ export class Instances {
     try {
       // Nobody else can know its id yet.
       await ownership.take(instance.id)
+      await this.#options.prepareTenant(instance.tenant)
       await store.insert(instance)
     } catch (error) {
       this.#instances.delete(instance.id)

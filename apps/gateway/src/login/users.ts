@@ -1,5 +1,5 @@
-import { type Clock, EclusaError } from '@eclusa/kernel'
-import type { Sealer } from '@eclusa/storage'
+import { type Clock, EclusaError, OPERATORS } from '@eclusa/kernel'
+import type { SealedTable, Sealer } from '@eclusa/storage'
 import { gatewayErrors } from '../errors.ts'
 import type { KeyScope, Reach } from '../keys/scopes.ts'
 import type { Attempts } from './attempts.ts'
@@ -144,7 +144,7 @@ export class Users {
   /** A secret for an authenticator app, shown once; it counts from its first right code on. @throws GATEWAY_USER_UNKNOWN */
   async beginTotp(name: string): Promise<{ readonly secret: string; readonly uri: string }> {
     const secret = makeTotpSecret()
-    const totp = this.#sealer.seal(secret, contextOf(name))
+    const totp = this.#sealer.seal(secret, contextOf(name), OPERATORS)
     await this.#keep({ ...this.#row(name), totp, totpConfirmed: false, totpStep: 0 })
     return { secret: base32(secret), uri: totpUri(name, secret) }
   }
@@ -165,10 +165,13 @@ export class Users {
 
   async #useCode(user: UserRow, code: string): Promise<boolean> {
     if (user.totp === null) return false
-    const secret = this.#sealer.open(user.totp, contextOf(user.name))
-    const step = totpStep(secret, code, { now: this.#clock.now(), after: user.totpStep })
+    await this.#sealer.know([user.totp])
+    const secret = this.#sealer.open(user.totp, contextOf(user.name), OPERATORS)
+    // As it is now: the same code may have been used while we waited.
+    const now = this.#row(user.name)
+    const step = totpStep(secret, code, { now: this.#clock.now(), after: now.totpStep })
     if (step === null) return false
-    await this.#keep({ ...user, totpStep: step })
+    await this.#keep({ ...now, totpStep: step })
     return true
   }
 
@@ -190,6 +193,15 @@ export class Users {
     if (user === undefined) throw new EclusaError(gatewayErrors.USER_UNKNOWN, { details: { field: 'user' } })
     return user
   }
+}
+
+export const totpSealedTable: SealedTable = {
+  table: 'LoginUser',
+  column: 'totp',
+  key: ['name'],
+  start: [''],
+  page: 'select name, totp as sealed from "LoginUser" where name > ? order by name limit ?',
+  placeOf: (row) => ({ tenant: OPERATORS, context: contextOf(row['name'] as string) }),
 }
 
 function contextOf(name: string): string {

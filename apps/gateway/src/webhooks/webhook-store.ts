@@ -1,5 +1,5 @@
 import type { InstanceId, TenantId } from '@eclusa/kernel'
-import type { Database, Row, Sealer, SqlValue, Statement } from '@eclusa/storage'
+import type { Database, Row, SealedTable, Sealer, SqlValue, Statement } from '@eclusa/storage'
 import type { DisabledReason, SigningSecret, Webhook, WebhookId, WebhookState } from './webhook.ts'
 
 /** A webhook with how it does, as it is stored. */
@@ -35,7 +35,7 @@ export class WebhookStore {
         `select ${COLUMNS} from "Webhook" where id > ? order by id limit ?`,
         [after, Math.min(PAGE, limit - found.length)],
       )
-      found.push(...rows.map((row) => this.#open(row)))
+      found.push(...(await this.#openAll(rows)))
       const last = found.at(-1)
       if (rows.length < PAGE || last === undefined) break
       after = last.webhook.id
@@ -49,12 +49,13 @@ export class WebhookStore {
       `select ${COLUMNS} from "Webhook" where tenant = ? order by created_at, id`,
       [tenant],
     )
-    return rows.map((row) => this.#open(row))
+    return this.#openAll(rows)
   }
 
   async find(id: WebhookId): Promise<StoredWebhook | undefined> {
     const [row] = await this.#database.read(`select ${COLUMNS} from "Webhook" where id = ?`, [id])
-    return row === undefined ? undefined : this.#open(row)
+    const [found] = await this.#openAll(row === undefined ? [] : [row])
+    return found
   }
 
   /** False when the tenant has `maxOfTenant`, or all have `maxOfAll`. */
@@ -146,13 +147,18 @@ export class WebhookStore {
 
   #sealed({ id, tenant, url, secrets }: Webhook): Uint8Array {
     const plain: Sealed = { url, secrets }
-    return this.#sealer.seal(Buffer.from(JSON.stringify(plain)), contextOf(tenant, id))
+    return this.#sealer.seal(Buffer.from(JSON.stringify(plain)), contextOf(tenant, id), tenant)
+  }
+
+  async #openAll(rows: readonly Row[]): Promise<readonly StoredWebhook[]> {
+    await this.#sealer.know(rows.map((row) => row['sealed']))
+    return rows.map((row) => this.#open(row))
   }
 
   #open(row: Row): StoredWebhook {
     const id = row['id'] as WebhookId
     const tenant = row['tenant'] as TenantId
-    const plain = this.#sealer.open(row['sealed'] as Uint8Array, contextOf(tenant, id))
+    const plain = this.#sealer.open(row['sealed'] as Uint8Array, contextOf(tenant, id), tenant)
     const { url, secrets } = JSON.parse(Buffer.from(plain).toString()) as Sealed
     const missedAfter = numberOf(row['missed_after'])
     return {
@@ -191,4 +197,16 @@ function contextOf(tenant: TenantId, id: WebhookId): string {
 
 export function numberOf(value: SqlValue | undefined): number | null {
   return value === null || value === undefined ? null : Number(value)
+}
+
+export const webhookSealedTable: SealedTable = {
+  table: 'Webhook',
+  column: 'sealed',
+  key: ['id'],
+  start: [''],
+  page: 'select id, tenant, sealed from "Webhook" where id > ? order by id limit ?',
+  placeOf(row) {
+    const { tenant, id } = row as unknown as { readonly tenant: TenantId; readonly id: WebhookId }
+    return { tenant, context: contextOf(tenant, id) }
+  },
 }
