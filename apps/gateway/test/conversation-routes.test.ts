@@ -1,5 +1,4 @@
 import assert from 'node:assert/strict'
-import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
@@ -7,7 +6,7 @@ import { test as plainTest } from 'node:test'
 import { until } from '@eclusa/kernel/test-kit'
 import { createSimulator } from '@eclusa/simulator'
 import { testEachDatabase as test } from '@eclusa/storage/test-kit'
-import { type Answer, newInstance, pairByQr, startGateway, type TestGateway } from './harness.ts'
+import { type Answer, newInstance, pairByQr, startGateway, tenantKey, type TestGateway } from './harness.ts'
 
 const SHOP = '5511900000101'
 const ANA = '5521900000201'
@@ -287,11 +286,8 @@ function routesOfTenants(): readonly (readonly [method: string, path: string])[]
 plainTest('every route of a tenant refuses another tenant’s key, and whoever has none', async (t) => {
   const gateway = await startGateway(t)
   const instance = await newInstance(gateway)
-  const secret = 's'.repeat(43)
+  const key = await tenantKey(gateway, 'other')
   const database = new DatabaseSync(join(gateway.folder, 'data', 'eclusa.db'), { timeout: 5000 })
-  database
-    .prepare('insert into "ApiKey" (id, digest, scope, origin, created_at) values (?, ?, ?, ?, ?)')
-    .run('tenant00', createHash('sha256').update(secret).digest(), 'other', 'generated', 1)
   database
     .prepare(
       `insert into "Conversation" (id, tenant, instance, contact, chat, state, opened_at, last_inbound_at)
@@ -315,7 +311,7 @@ plainTest('every route of a tenant refuses another tenant’s key, and whoever h
       body === undefined ? {} : { 'content-type': isImport ? 'application/x-ndjson' : 'application/json' }
     const without = await gateway.raw(method, path, type, body)
     assert.deepEqual([without.status, without.body['code']], [401, 'GATEWAY_UNAUTHORIZED'], name)
-    const theirs = { ...type, authorization: `Bearer ecl_tenant00_${secret}` }
+    const theirs = { ...type, authorization: `Bearer ${key}` }
     const answer = await gateway.raw(method, path, theirs, body)
     const expected = route.startsWith('/conversations/')
       ? [404, 'CONVERSATION_NOT_FOUND']

@@ -1,12 +1,11 @@
 import assert from 'node:assert/strict'
-import { createHash } from 'node:crypto'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { test as plainTest } from 'node:test'
 import { until } from '@eclusa/kernel/test-kit'
 import { createSimulator } from '@eclusa/simulator'
 import { testEachDatabase as test } from '@eclusa/storage/test-kit'
-import { type Answer, newInstance, pairByQr, startGateway, type TestGateway } from './harness.ts'
+import { type Answer, newInstance, pairByQr, startGateway, tenantKey, type TestGateway } from './harness.ts'
 
 const SHOP = '5511900000101'
 const ANA = '5521900000201'
@@ -155,12 +154,9 @@ plainTest('a tenant’s key reaches nothing of another tenant', async (t) => {
   const id = await newInstance(gateway)
   await gateway.call('POST', '/v1/tenants/acme/sectors', { id: 'sales', name: 'Sales' })
   const bia = await operator(gateway, 'Bia', 'sales')
-  const secret = 's'.repeat(43)
+  const key = await tenantKey(gateway, 'other')
   const conversation = `cnv_${'0'.repeat(20)}`
   const database = new DatabaseSync(join(gateway.folder, 'data', 'eclusa.db'), { timeout: 5000 })
-  database
-    .prepare('insert into "ApiKey" (id, digest, scope, origin, created_at) values (?, ?, ?, ?, ?)')
-    .run('tenant00', createHash('sha256').update(secret).digest(), 'other', 'generated', 1)
   database
     .prepare(
       `insert into "Conversation" (id, tenant, instance, contact, chat, state, opened_at, last_inbound_at)
@@ -172,7 +168,7 @@ plainTest('a tenant’s key reaches nothing of another tenant', async (t) => {
   const path = `/v1/conversations/${conversation}`
   assert.equal((await gateway.call('GET', path)).status, 200)
   const theirs = {
-    authorization: `Bearer ecl_tenant00_${secret}`,
+    authorization: `Bearer ${key}`,
     'content-type': 'application/json',
   }
   for (const [method, at, body] of [

@@ -7,6 +7,7 @@ import type { NumberPhone } from '@eclusa/simulator'
 import { makeTestSchema } from '@eclusa/storage/test-kit'
 import { type App, type AppOptions, startApp } from '../src/app.ts'
 import { loadConfig } from '../src/config.ts'
+import { keyScopes } from '../src/keys/scopes.ts'
 import { Terminal } from '../src/terminal.ts'
 import { assertEventsDocumented } from './documented-events.ts'
 
@@ -107,6 +108,15 @@ export async function startGateway(
         body === undefined ? undefined : JSON.stringify(body),
       ),
   }
+}
+
+/** A key of a tenant that may do everything there. */
+export async function tenantKey(gateway: TestGateway, tenant: string): Promise<string> {
+  const { body } = await gateway.call('POST', `/v1/tenants/${tenant}/keys`, {
+    name: 'test',
+    scopes: keyScopes,
+  })
+  return String(body['key'])
 }
 
 /** A new instance that was never started: its messages wait. */

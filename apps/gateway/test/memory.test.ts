@@ -1,14 +1,11 @@
 import assert from 'node:assert/strict'
-import { createHash } from 'node:crypto'
 import { request } from 'node:http'
-import { join } from 'node:path'
-import { DatabaseSync } from 'node:sqlite'
 import { test } from 'node:test'
 import { GIB, MIB } from '@eclusa/kernel'
 import { until } from '@eclusa/kernel/test-kit'
 import type { MemoryReport } from '../src/memory/memory-report.ts'
 import type { MemoryReading } from '../src/memory/pressure.ts'
-import { KEY, newInstance, startGateway, type TestGateway } from './harness.ts'
+import { KEY, newInstance, startGateway, tenantKey, type TestGateway } from './harness.ts'
 
 async function reportOf(gateway: TestGateway): Promise<MemoryReport> {
   const answer = await gateway.call('GET', '/v1/memory')
@@ -40,14 +37,8 @@ test('an operator sees the plan, every line of it, and what is used', async (t) 
 
 test('a tenant’s key does not see the memory of all', async (t) => {
   const gateway = await startGateway(t)
-  const secret = 's'.repeat(43)
-  const database = new DatabaseSync(join(gateway.folder, 'data', 'eclusa.db'), { timeout: 5000 })
-  database
-    .prepare('insert into "ApiKey" (id, digest, scope, origin, created_at) values (?, ?, ?, ?, ?)')
-    .run('tenant00', createHash('sha256').update(secret).digest(), 'acme', 'generated', 1)
-  database.close()
-  await gateway.restart()
-  const headers = { authorization: `Bearer ecl_tenant00_${secret}` }
+  const key = await tenantKey(gateway, 'acme')
+  const headers = { authorization: `Bearer ${key}` }
   assert.equal((await gateway.raw('GET', '/v1/instances', headers)).status, 200)
   const answer = await gateway.raw('GET', '/v1/memory', headers)
   assert.equal(answer.status, 403)
