@@ -569,17 +569,6 @@ export async function startApp(options: AppOptions): Promise<App> {
     await keys.start()
     const logins = await Logins.open({ database, sealer, keys, clock, log })
     const ready = new ReadyProbe({ database, clock })
-    const report = (): MemoryReport => memoryReport({ plan, governor, caches })
-    const memoryLog = new MemoryLog({
-      outbox,
-      contacts: () => people.caches.counts(),
-      memory: () => report().now,
-      everyMs: config.memoryReportEveryMs,
-      clock,
-      log,
-    })
-    stops.add('the memory line', 0.1 * SECOND, () => memoryLog.stop())
-    await memoryLog.start()
     const reads = new Places(limits.http.maxReads)
     const streams = new EventStreams({
       eventLog: events,
@@ -590,6 +579,17 @@ export async function startApp(options: AppOptions): Promise<App> {
       maxUnsentBytesOfAll: limits.http.maxUnsentBytes,
       reads,
     })
+    const report = (): MemoryReport => memoryReport({ plan, governor, caches, streams })
+    const memoryLog = new MemoryLog({
+      outbox,
+      contacts: () => people.caches.counts(),
+      memory: () => report().now,
+      everyMs: config.memoryReportEveryMs,
+      clock,
+      log,
+    })
+    stops.add('the memory line', 0.1 * SECOND, () => memoryLog.stop())
+    await memoryLog.start()
     for (const type of LIVE_EVENTS) {
       queueEvents.on(type, ({ tenant, instance, ...payload }) =>
         streams.tell({ type, at: payload.at, tenant, instance, payload }),

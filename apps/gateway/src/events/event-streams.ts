@@ -115,6 +115,18 @@ export class EventStreams {
     return this.#streams.size + this.#waiting.size
   }
 
+  /** What clients have not taken: of all together, and of the one that is furthest behind. */
+  stats(): { readonly open: number; readonly unsentBytes: number; readonly mostUnsentBytes: number } {
+    let unsentBytes = 0
+    let mostUnsentBytes = 0
+    for (const { sink } of this.#streams) {
+      const bytes = sink.unsentBytes()
+      unsentBytes += bytes
+      mostUnsentBytes = Math.max(mostUnsentBytes, bytes)
+    }
+    return { open: this.count, unsentBytes, mostUnsentBytes }
+  }
+
   /**
    * Serves `sink` from the event after `after` (null: from now on) until it closes. Returns what to call when the
    * client has gone.

@@ -1,5 +1,6 @@
 import { getHeapStatistics } from 'node:v8'
 import { z } from 'zod'
+import type { EventStreams } from '../events/event-streams.ts'
 import type { GatewayPlan } from './gateway-plan.ts'
 import type { MemoryGovernor } from './governor.ts'
 import { measuresFor } from './pressure.ts'
@@ -59,6 +60,8 @@ export const memoryReportSchema = z.object({
     relievedCount: z.number(),
     shedBytes: bytes,
   }),
+  /** Streams of events: what their clients have not taken, of all and of the one that is furthest behind. */
+  eventStreams: z.object({ open: z.number(), unsentBytes: bytes, mostUnsentBytes: bytes }),
 })
 
 export type MemoryReport = z.infer<typeof memoryReportSchema>
@@ -67,8 +70,9 @@ export function memoryReport(options: {
   readonly plan: GatewayPlan
   readonly governor: MemoryGovernor
   readonly caches: { readonly usedBytes: number; readonly maxBytes: number }
+  readonly streams: Pick<EventStreams, 'stats'>
 }): MemoryReport {
-  const { plan, governor, caches } = options
+  const { plan, governor, caches, streams } = options
   const { reading, pressure, pressedCount, relievedCount, shedBytes } = governor.report()
   const measures = measuresFor(pressure)
   return {
@@ -106,5 +110,6 @@ export function memoryReport(options: {
       relievedCount,
       shedBytes,
     },
+    eventStreams: streams.stats(),
   }
 }
