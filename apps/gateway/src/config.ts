@@ -786,6 +786,8 @@ function parseValue(entry: Entry, text: string): Parsed {
       if (!/^[\x21-\x7e]+$/.test(text))
         return { fault: 'must be of printable ASCII characters without spaces' }
       if (isKnownSecret(text)) return { fault: 'is a well-known default: try `openssl rand -base64 32`' }
+      if (isMonotonous(text))
+        return { fault: 'repeats a few characters and can be guessed: try `openssl rand -base64 32`' }
       return { value: text }
     case 'size': {
       const parsed = parseSize(text)
@@ -863,6 +865,17 @@ function brokenRelations(config: Config): string[] {
     // Not the value: it may hold a password.
     faults.push('ECLUSA_DATABASE_URL must look like postgres://user:password@host:5432/database')
   }
+  const isOpen = !isLoopbackHost(config.httpHost)
+  if (
+    isOpen &&
+    database !== null &&
+    COMMON_PASSWORDS.has(decodeURIComponent(database.password).toLowerCase())
+  ) {
+    faults.push(
+      'ECLUSA_DATABASE_URL has a password that everybody tries first, and ECLUSA_HTTP_HOST opens the gateway to the ' +
+        'network: give the database another (`openssl rand -hex 24`), or listen on 127.0.0.1',
+    )
+  }
   // Not the values: they may hold passwords.
   if (config.eventsNatsUrl !== '' && !/^(nats|tls):$/.test(URL.parse(config.eventsNatsUrl)?.protocol ?? ''))
     faults.push('ECLUSA_EVENTS_NATS_URL must look like nats://user:password@host:4222')
@@ -903,6 +916,23 @@ function isKnownSecret(text: string): boolean {
     plain,
   )
 }
+
+/** Fewer than ten different characters, or one short piece again and again: 32 of them are worth few. */
+function isMonotonous(text: string): boolean {
+  return new Set(text).size < 10 || /^(.{1,16})\1+.{0,15}$/.test(text)
+}
+
+/** Whether only programs of this machine reach the address. */
+function isLoopbackHost(host: string): boolean {
+  return /^(?:localhost|::1|\[::1\]|127(?:\.\d{1,3}){3})$/.test(host)
+}
+
+/** What is tried first on every database that can be reached. */
+const COMMON_PASSWORDS = new Set(
+  '123456 admin change-me changeme eclusa example pass password pg postgres qwerty root secret test user'.split(
+    ' ',
+  ),
+)
 
 // From research on peers: Evolution API's `.env.example`, WPPConnect's default secret.
 const PUBLISHED_SECRETS = [

@@ -153,3 +153,33 @@ test('a database URL is PostgreSQL’s, and what is wrong with it is told withou
     assert.equal(loadConfig({ ECLUSA_DATABASE_URL: url }).databaseUrl, url)
   }
 })
+
+test('a secret that can be guessed is refused, wherever the gateway listens', () => {
+  for (const weak of ['a'.repeat(40), '0123456789'.repeat(4), 'abababababababababababababababababab']) {
+    for (const name of ['ECLUSA_API_KEY', 'ECLUSA_MASTER_KEY', 'ECLUSA_MASTER_KEY_OTHER']) {
+      const faults = faultsOf({ [name]: weak })
+      assert.match(faults, new RegExp(`${name} repeats a few characters.*openssl rand -base64 32`))
+      assert.ok(!faults.includes(weak))
+    }
+  }
+})
+
+test('who opens the gateway to the network must not have a database that everybody can open', () => {
+  const open = { ECLUSA_HTTP_HOST: '0.0.0.0', ECLUSA_DATABASE_URL: 'postgres://eclusa:Postgres@db/eclusa' }
+  assert.match(
+    faultsOf(open),
+    /ECLUSA_DATABASE_URL has a password that everybody tries first.*openssl rand -hex 24/,
+  )
+  assert.match(faultsOf({ ...open, ECLUSA_HTTP_HOST: '::' }), /everybody tries first/)
+  for (const ECLUSA_HTTP_HOST of ['127.0.0.1', 'localhost', '::1', '127.1.2.3']) {
+    loadConfig({ ...open, ECLUSA_HTTP_HOST })
+  }
+  loadConfig({ ...open, ECLUSA_DATABASE_URL: 'postgres://eclusa:8d1f-its-own@db/eclusa' })
+})
+
+test('it listens on this machine alone, and there is one master key', () => {
+  assert.equal(loadConfig({}).httpHost, '127.0.0.1')
+  const key = 'gOjUVYdzg2D8+1tRZg7sWWuRIYAEPv0QQgZrCdmTdNE='
+  assert.match(faultsOf({ ECLUSA_MASTER_KEY: key, ECLUSA_KEY_FILE: '/a' }), /both set/)
+  assert.match(faultsOf({ ECLUSA_MASTER_KEY_OTHER: key, ECLUSA_KEY_FILE_OTHER: '/a' }), /both set/)
+})
