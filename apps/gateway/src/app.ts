@@ -680,6 +680,7 @@ export async function startApp(options: AppOptions): Promise<App> {
       dashboard,
       sealing,
       limits: limits.http,
+      apiPages: config.httpApiPages,
       reads,
       clock,
       log,

@@ -170,6 +170,12 @@ const configTable = {
     default: '',
     doc: 'Servers that flows may call although they are not on the public internet, speak plain HTTP or listen on an unusual port: `crm.intranet,10.20.0.0/16,orders.example:9443`. Everything public on ports 443, 8443 and 80 over https needs no entry; servers of cloud metadata are never called.',
   },
+  httpApiPages: {
+    env: 'ECLUSA_HTTP_API_PAGES',
+    kind: 'switch',
+    default: true,
+    doc: 'Serve the reference of the API at `/docs`, to be read and tried in a browser. It needs no key and tells nothing of this installation; nothing of it comes from elsewhere.',
+  },
   maxInstances: {
     env: 'ECLUSA_MAX_INSTANCES',
     kind: 'integer',
@@ -927,7 +933,7 @@ function isLoopbackHost(host: string): boolean {
   return /^(?:localhost|::1|\[::1\]|127(?:\.\d{1,3}){3})$/.test(host)
 }
 
-/** What is tried first on every database that can be reached. */
+/** What is tried first on every database that can be reached. bounded by: the list here */
 const COMMON_PASSWORDS = new Set(
   '123456 admin change-me changeme eclusa example pass password pg postgres qwerty root secret test user'.split(
     ' ',

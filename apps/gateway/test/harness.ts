@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -10,8 +11,12 @@ import { loadConfig } from '../src/config.ts'
 import { keyScopes } from '../src/keys/scopes.ts'
 import { Terminal } from '../src/terminal.ts'
 import { assertEventsDocumented } from './documented-events.ts'
+import { ApiJudge } from './api-judge.ts'
 
 export const KEY = 'f3b1-0c9a-77aa-4d52-8f60-19c2-e5d4-a1b0'
+
+/** Every answer in these tests is held against the description of the API. */
+const judge = new ApiJudge()
 
 export interface TestGateway {
   readonly app: App
@@ -77,6 +82,8 @@ export async function startGateway(
       ...(body === undefined ? {} : { body }),
     })
     const text = await response.text()
+    const contentType = response.headers.get('content-type')
+    assert.equal(judge.faultOf(method, path, { status: response.status, contentType, text }), null)
     const isJson = /[/+]json/.test(response.headers.get('content-type') ?? '')
     return {
       status: response.status,

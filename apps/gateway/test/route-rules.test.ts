@@ -15,9 +15,21 @@ test('a route that does not say who may use it stops the start', async () => {
     () => http.post('/v1/odd', { config: { scope: 'everything' as 'read' } }, async () => 'x'),
     /POST \/v1\/odd declares no scope/,
   )
-  http.get('/v1/said', { config: { scope: 'read', byInstance: true } }, async () => 'x')
+  assert.throws(
+    () => http.get('/v1/mute', { config: { scope: 'read' } }, async () => 'x'),
+    /GET \/v1\/mute is not described: give its schema an operationId and a summary/,
+  )
+  const schema = { operationId: 'say', summary: 'Say something' }
+  http.get('/v1/said', { config: { scope: 'read', byInstance: true }, schema }, async () => 'x')
   await http.ready()
-  const said = { path: '/v1/said', scope: 'read', operatorsOnly: false, byInstance: true, audit: 'none' }
+  const said = {
+    path: '/v1/said',
+    scope: 'read',
+    operatorsOnly: false,
+    byInstance: true,
+    audit: 'none',
+    hidden: false,
+  }
   assert.deepEqual(rules.all, [
     { method: 'GET', ...said },
     { method: 'HEAD', ...said },

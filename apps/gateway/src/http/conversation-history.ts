@@ -7,32 +7,36 @@ import { iso } from './conversation-shape.ts'
 import { inboundShape, shownInbound } from './inbound-shape.ts'
 
 /** One line of a history: what happened, with the message it is about. */
-export const historyEntry = z.object({
-  id: z.number(),
-  kind: z.enum([
-    'inbound',
-    'outbound',
-    'note',
-    'opened',
-    'waiting',
-    'assigned',
-    'transferred',
-    'released',
-    'closed',
-    'reopened',
-    'merged',
-  ]),
-  at: z.iso.datetime(),
-  actor: z.string(),
-  sector: z.string().nullable(),
-  operator: z.string().nullable(),
-  waitedMs: z.number().nullable(),
-  text: z.string().nullable(),
-  /** Of `inbound`: null once its content is not kept any more. */
-  inbound: inboundShape.nullable(),
-  /** Of `outbound`: state null once the queue has forgotten it, 72 h after its last change. */
-  outbound: z.object({ id: z.string(), state: z.string().nullable() }).nullable(),
-})
+export const historyEntry = z
+  .object({
+    id: z.number(),
+    kind: z.enum([
+      'inbound',
+      'outbound',
+      'note',
+      'opened',
+      'waiting',
+      'assigned',
+      'transferred',
+      'released',
+      'closed',
+      'reopened',
+      'merged',
+    ]),
+    at: z.iso.datetime(),
+    actor: z.string(),
+    sector: z.string().nullable(),
+    operator: z.string().nullable(),
+    waitedMs: z.number().nullable(),
+    text: z.string().nullable(),
+    /** Of `inbound`: null once its content is not kept any more. */
+    inbound: inboundShape.nullable(),
+    outbound: z
+      .object({ id: z.string(), state: z.string().nullable() })
+      .nullable()
+      .describe('Of `outbound`: state null once the queue has forgotten it, 72 h after its last change'),
+  })
+  .meta({ id: 'HistoryEntry' })
 
 /**
  * Entries in the shape of the API, with what came in and what became of the answers. It is shorter than `entries` when

@@ -2,24 +2,26 @@ import type { Conversation, Operator, Sector, SectorLine } from '@eclusa/flows'
 import { z } from 'zod'
 
 /** A conversation as the API shows it; docs/conversations.md says what each field means. */
-export const conversationShape = z.object({
-  id: z.string(),
-  tenant: z.string(),
-  instance: z.string(),
-  contact: z.string(),
-  chat: z.string(),
-  state: z.enum(['open', 'assigned', 'closed']),
-  sector: z.string().nullable(),
-  operator: z.string().nullable(),
-  lastOperator: z.string().nullable(),
-  skill: z.string().nullable(),
-  waitingSince: z.iso.datetime().nullable(),
-  openedAt: z.iso.datetime(),
-  assignedAt: z.iso.datetime().nullable(),
-  closedAt: z.iso.datetime().nullable(),
-  closeReason: z.string().nullable(),
-  lastInboundAt: z.iso.datetime(),
-})
+export const conversationShape = z
+  .object({
+    id: z.string(),
+    tenant: z.string(),
+    instance: z.string(),
+    contact: z.string(),
+    chat: z.string(),
+    state: z.enum(['open', 'assigned', 'closed']),
+    sector: z.string().nullable(),
+    operator: z.string().nullable(),
+    lastOperator: z.string().nullable(),
+    skill: z.string().nullable(),
+    waitingSince: z.iso.datetime().nullable(),
+    openedAt: z.iso.datetime(),
+    assignedAt: z.iso.datetime().nullable(),
+    closedAt: z.iso.datetime().nullable(),
+    closeReason: z.string().nullable(),
+    lastInboundAt: z.iso.datetime(),
+  })
+  .meta({ id: 'Conversation' })
 
 export function shownConversation(one: Conversation): z.input<typeof conversationShape> {
   return {
@@ -42,17 +44,18 @@ export function shownConversation(one: Conversation): z.input<typeof conversatio
   }
 }
 
-export const sectorShape = z.object({
-  id: z.string(),
-  name: z.string(),
-  isDefault: z.boolean(),
-  rule: z.enum(['least_busy', 'round_robin', 'random', 'manual']),
-  createdAt: z.iso.datetime(),
-  waitingCount: z.int(),
-  /** Of who has waited the longest. */
-  waitingSince: z.iso.datetime().nullable(),
-  assignedCount: z.int(),
-})
+export const sectorShape = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    isDefault: z.boolean(),
+    rule: z.enum(['least_busy', 'round_robin', 'random', 'manual']),
+    createdAt: z.iso.datetime(),
+    waitingCount: z.int(),
+    waitingSince: z.iso.datetime().nullable().describe('Of who has waited the longest'),
+    assignedCount: z.int(),
+  })
+  .meta({ id: 'Sector' })
 
 export function shownSector(sector: Sector, line: SectorLine | undefined): z.input<typeof sectorShape> {
   return {
@@ -69,27 +72,28 @@ export function shownSector(sector: Sector, line: SectorLine | undefined): z.inp
 
 const stretches = z.array(z.object({ from: z.string(), to: z.string() })).readonly()
 
-export const operatorShape = z.object({
-  id: z.string(),
-  name: z.string(),
-  isAdmin: z.boolean(),
-  capacity: z.int(),
-  availability: z.enum(['online', 'away', 'offline']),
-  /** Online and within the hours. */
-  isThere: z.boolean(),
-  hours: z
-    .object({
-      zone: z.string(),
-      week: z.record(z.string(), stretches),
-      holidays: z
-        .array(z.object({ date: z.string(), name: z.string().optional(), open: stretches.optional() }))
-        .readonly(),
-    })
-    .nullable(),
-  sectors: z.array(z.object({ sector: z.string(), skills: z.array(z.string()).readonly() })).readonly(),
-  assignedCount: z.int(),
-  createdAt: z.iso.datetime(),
-})
+export const operatorShape = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    isAdmin: z.boolean(),
+    capacity: z.int(),
+    availability: z.enum(['online', 'away', 'offline']),
+    isThere: z.boolean().describe('Online and within the hours'),
+    hours: z
+      .object({
+        zone: z.string(),
+        week: z.record(z.string(), stretches),
+        holidays: z
+          .array(z.object({ date: z.string(), name: z.string().optional(), open: stretches.optional() }))
+          .readonly(),
+      })
+      .nullable(),
+    sectors: z.array(z.object({ sector: z.string(), skills: z.array(z.string()).readonly() })).readonly(),
+    assignedCount: z.int(),
+    createdAt: z.iso.datetime(),
+  })
+  .meta({ id: 'Operator' })
 
 export function shownOperator(operator: Operator, isThere: boolean): z.input<typeof operatorShape> {
   const { tenant: _, createdAt, hours, ...rest } = operator

@@ -55,20 +55,22 @@ export const inboundContent = z.discriminatedUnion('kind', [
 ])
 
 /** An inbound message as the API shows it; docs/inbound.md says what each field means. */
-export const inboundShape = z.object({
-  id: z.number(),
-  chat: z.string(),
-  from: z.string(),
-  kind: z.string(),
-  text: z.string().nullable(),
-  content: inboundContent,
-  quoted: quotedShape.nullable(),
-  mentions: z.array(z.string()).readonly(),
-  pushName: z.string().nullable(),
-  waMessageId: z.string(),
-  sentAt: z.iso.datetime(),
-  receivedAt: z.iso.datetime(),
-})
+export const inboundShape = z
+  .object({
+    id: z.number(),
+    chat: z.string(),
+    from: z.string(),
+    kind: z.string(),
+    text: z.string().nullable(),
+    content: inboundContent,
+    quoted: quotedShape.nullable(),
+    mentions: z.array(z.string()).readonly(),
+    pushName: z.string().nullable(),
+    waMessageId: z.string(),
+    sentAt: z.iso.datetime(),
+    receivedAt: z.iso.datetime(),
+  })
+  .meta({ id: 'InboundMessage' })
 
 /** A journalled message in that shape. */
 export function shownInbound(entry: {

@@ -19,16 +19,19 @@ import { callerOf } from './auth.ts'
 import { badField } from './problem.ts'
 
 /** A text to send: 1 to 65,536 characters (UTF-16 code units, what a string's length is), not blank, encodable. */
-export const textInput = z.string({ error: 'must be a text' }).superRefine((text, context) => {
-  const fault = textFault(text)
-  if (fault !== null) context.addIssue({ code: 'custom', message: fault })
-})
+export const textInput = z
+  .string({ error: 'must be a text' })
+  .superRefine((text, context) => {
+    const fault = textFault(text)
+    if (fault !== null) context.addIssue({ code: 'custom', message: fault })
+  })
+  .meta({ minLength: 1, maxLength: MAX_TEXT_LENGTH })
 
 /** No body, or an empty one. */
 export const noBody = z.strictObject({}).nullish()
 
 /** An instance's id in the address; whatever has not the form of one is an unknown instance, not a bad request. */
-export const instanceParams = z.object({ id: z.string() })
+export const instanceParams = z.object({ id: z.string().describe('Id of an instance: `ins_…`') })
 
 /** @throws GATEWAY_INSTANCE_UNKNOWN also when it belongs to a tenant the key may not see */
 export function instanceOf(
@@ -65,7 +68,9 @@ export function chatOf(to: string, field: string): ChatId {
   }
 }
 
-export const tenantParams = z.object({ tenant: z.string() })
+export const tenantParams = z.object({
+  tenant: z.string().describe('A tenant: 1 to 40 lower-case letters, digits, "-" or "_"'),
+})
 
 /** The tenant in the address, which the key must be allowed to act for. @throws GATEWAY_FORBIDDEN */
 export function tenantOf(request: FastifyRequest & { params: { tenant: string } }): TenantId {

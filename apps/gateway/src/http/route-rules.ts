@@ -1,4 +1,4 @@
-import { EclusaError } from '@eclusa/kernel'
+import { EclusaError, type ErrorKind } from '@eclusa/kernel'
 import type { FastifyRequest, RouteOptions } from 'fastify'
 import { gatewayErrors } from '../errors.ts'
 import { type Caller, type KeyScope, keyScopes } from '../keys/scopes.ts'
@@ -19,6 +19,8 @@ declare module 'fastify' {
      * `none`. Default: `before` for what changes something and is neither sending nor the daily work of people.
      */
     audit?: 'before' | 'own' | 'none'
+    /** What of the error tables it answers beside what any route may: for the description of the API, and its tests. */
+    errors?: readonly ErrorKind[]
   }
 }
 
@@ -34,6 +36,8 @@ export interface DeclaredRoute {
   readonly operatorsOnly: boolean
   readonly byInstance: boolean
   readonly audit: 'before' | 'own' | 'none'
+  /** Part of no API: pages for people. */
+  readonly hidden: boolean
 }
 
 /** Every route of the API, each with who may use it. */
@@ -45,7 +49,7 @@ export class RouteRules {
     return this.#routes
   }
 
-  /** Notes a route. @throws when nobody said who may use it: better no start than an open door */
+  /** Notes a route. @throws when nobody said who may use it, or what it is: better no start than an open door */
   declare(route: RouteOptions): void {
     const { scope, operatorsOnly = false, byInstance = false } = route.config ?? {}
     for (const method of [route.method].flat()) {
@@ -56,7 +60,19 @@ export class RouteRules {
       const isRead = method === 'GET' || method === 'HEAD'
       const audit = route.config?.audit ?? (isRead || UNAUDITED.has(scope) ? 'none' : 'before')
       route.config = { ...route.config, audit }
-      this.#routes.push({ method, path: route.url, scope, operatorsOnly, byInstance, audit })
+      const { operationId, summary, hide } = route.schema ?? {}
+      if (hide !== true && (operationId === undefined || summary === undefined)) {
+        throw new Error(`${name} is not described: give its schema an operationId and a summary`)
+      }
+      this.#routes.push({
+        method,
+        path: route.url,
+        scope,
+        operatorsOnly,
+        byInstance,
+        audit,
+        hidden: hide === true,
+      })
     }
   }
 }

@@ -44,6 +44,8 @@ import type { Webhooks } from '../webhooks/webhooks.ts'
 import { requireCaller } from './auth.ts'
 import { BodyBudget, MAX_BODY_BYTES } from './body-budget.ts'
 import { type HttpLimits, MAX_HEADER_BYTES } from './limits.ts'
+import { declarePages, serveApiPages } from './api-pages.ts'
+import { describeApi, type Tag } from './openapi.ts'
 import { problemOf, toEclusaError } from './problem.ts'
 import { type DeclaredRoute, RouteRules } from './route-rules.ts'
 import { auditRoutes } from './routes/audit.ts'
@@ -104,6 +106,8 @@ export interface HttpPorts {
   readonly dashboard: BuiltDashboard | null
   readonly sealing: Pick<Sealing, 'report' | 'rotateMasterKey' | 'rotateDataKeys'>
   readonly limits: HttpLimits
+  /** Whether the reference of the API is there to be read and tried, at /docs. */
+  readonly apiPages: boolean
   /** Reads of many rows at once, shared with the event streams. */
   readonly reads: Places
   readonly clock: Clock
@@ -146,7 +150,12 @@ export async function buildHttp(
   http.decorateRequest('failure', null)
   http.decorateRequest('loginSession', null)
   const rules = new RouteRules()
-  http.addHook('onRoute', (route) => rules.declare(route))
+  http.addHook('onRoute', (route) => {
+    declarePages(route)
+    rules.declare(route)
+  })
+  await describeApi(http, areas)
+  if (ports.apiPages) await serveApiPages(http)
   const bodies = new BodyBudget({ maxBytes: ports.limits.maxBodiesBytes, clock: ports.clock })
 
   http.addHook('onRequest', async (request, reply) => {
@@ -190,31 +199,22 @@ export async function buildHttp(
   await http.register(websocket, {
     options: { maxPayload: MAX_SOCKET_MESSAGE_BYTES, verifyClient: isOfThisOrigin },
   })
-  await http.register(healthRoutes, ports)
   await http.register(dashboardRoutes, { built: ports.dashboard })
+  await register(
+    areas.filter(({ prefix }) => prefix === ''),
+    http,
+    ports,
+  )
   await http.register(
-    async (v1) => {
-      await v1.register(instanceRoutes, ports)
-      await v1.register(messageRoutes, ports)
-      await v1.register(queueRoutes, ports)
-      await v1.register(pacingRoutes, ports)
-      await v1.register(limitRoutes, ports)
-      await v1.register(contactRoutes, ports)
-      await v1.register(flowRoutes, ports)
-      await v1.register(conversationRoutes, ports)
-      await v1.register(operatorRoutes, ports)
-      await v1.register(peopleRoutes, ports)
-      await v1.register(inboundRoutes, ports)
-      await v1.register(eventRoutes, ports)
-      await v1.register(webhookRoutes, ports)
-      await v1.register(memoryRoutes, ports)
-      await v1.register(keyRoutes, ports)
-      await v1.register(auditRoutes, ports)
-      await v1.register(measurementRoutes, ports)
-      await v1.register(sessionRoutes, ports)
-      await v1.register(encryptionRoutes, ports)
+    (v1) =>
+      register(
+        areas.filter(({ prefix }) => prefix === '/v1'),
+        v1,
+        ports,
+      ),
+    {
+      prefix: '/v1',
     },
-    { prefix: '/v1' },
   )
   return { http, routes: rules.all }
 }
@@ -228,6 +228,96 @@ function isOfThisOrigin({
   readonly req: IncomingMessage
 }): boolean {
   return origin === undefined || URL.parse(origin)?.host === req.headers.host
+}
+
+/** A part of the API: what it is about, and its routes. */
+interface Area extends Tag {
+  readonly prefix: '' | '/v1'
+  readonly routes: (http: HttpServer, ports: HttpPorts) => Promise<void>
+}
+
+const areas: readonly Area[] = [
+  {
+    name: 'Instances',
+    description: 'WhatsApp numbers: made, linked, started and stopped',
+    prefix: '/v1',
+    routes: instanceRoutes,
+  },
+  {
+    name: 'Messages',
+    description: 'Texts to send, and what became of them',
+    prefix: '/v1',
+    routes: messageRoutes,
+  },
+  { name: 'Queue', description: 'What waits, stopped and resumed', prefix: '/v1', routes: queueRoutes },
+  { name: 'Pacing', description: 'How human sends look', prefix: '/v1', routes: pacingRoutes },
+  { name: 'Limits', description: 'How much is sent to whom, and when', prefix: '/v1', routes: limitRoutes },
+  { name: 'Consent', description: 'Opt-outs and consents of contacts', prefix: '/v1', routes: contactRoutes },
+  {
+    name: 'Flows',
+    description: 'Automatic dialogues: written, tried, published',
+    prefix: '/v1',
+    routes: flowRoutes,
+  },
+  {
+    name: 'Conversations',
+    description: 'Who waits, who answers, what was said',
+    prefix: '/v1',
+    routes: conversationRoutes,
+  },
+  {
+    name: 'Operators',
+    description: 'The people who answer, and their sectors',
+    prefix: '/v1',
+    routes: operatorRoutes,
+  },
+  {
+    name: 'Contacts',
+    description: 'The people of a tenant: who they are, in, out, and gone',
+    prefix: '/v1',
+    routes: peopleRoutes,
+  },
+  { name: 'Inbound', description: 'What contacts wrote', prefix: '/v1', routes: inboundRoutes },
+  { name: 'Events', description: 'Everything that happens, in order', prefix: '/v1', routes: eventRoutes },
+  {
+    name: 'Measurements',
+    description: 'How the gateway did, and how its caches are',
+    prefix: '/v1',
+    routes: measurementRoutes,
+  },
+  { name: 'Memory', description: 'How memory is divided and used', prefix: '/v1', routes: memoryRoutes },
+  {
+    name: 'Webhooks',
+    description: 'Endpoints that events are sent to',
+    prefix: '/v1',
+    routes: webhookRoutes,
+  },
+  {
+    name: 'Sign-in',
+    description: 'Browsers that are signed in, and the people who may',
+    prefix: '/v1',
+    routes: sessionRoutes,
+  },
+  { name: 'Keys', description: 'Who may do what', prefix: '/v1', routes: keyRoutes },
+  { name: 'Audit', description: 'Who did what', prefix: '/v1', routes: auditRoutes },
+  {
+    name: 'Encryption',
+    description: 'The keys that data is sealed with',
+    prefix: '/v1',
+    routes: encryptionRoutes,
+  },
+  { name: 'Health', description: 'For machines that watch over this one', prefix: '', routes: healthRoutes },
+]
+
+async function register(some: readonly Area[], http: FastifyInstance, ports: HttpPorts): Promise<void> {
+  for (const { name, routes } of some) {
+    await http.register(async (area) => {
+      area.addHook('onRoute', (route) => {
+        route.schema = { ...route.schema, tags: [name] }
+      })
+      await routes(area.withTypeProvider<ZodTypeProvider>(), ports)
+    })
+  }
 }
 
 /**

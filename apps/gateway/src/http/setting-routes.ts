@@ -1,7 +1,8 @@
 import type { InstanceId, TenantId } from '@eclusa/kernel'
-import type { Settings } from '@eclusa/queue'
+import { queueErrors, type Settings } from '@eclusa/queue'
 import type { FastifyRequest } from 'fastify'
 import { z } from 'zod'
+import { gatewayErrors } from '../errors.ts'
 import { instanceOf, instanceParams, noBody, tenantOf, tenantParams } from './inputs.ts'
 import type { HttpPorts, HttpServer } from './server.ts'
 
@@ -31,6 +32,12 @@ export function settingRoutes<Options extends { readonly enabled: boolean }>(
 ): void {
   const { name, settings, bodyOfTenant, bodyOfInstance, effective, toOptions, toBody } = routes
   const change = { scope: 'settings', operatorsOnly: routes.operatorsOnly ?? false, audit: 'own' } as const
+  const noun = name === 'pacing' ? 'Pacing' : 'Limits'
+  const unknown = [gatewayErrors.INSTANCE_UNKNOWN]
+  const refusals = [
+    name === 'pacing' ? queueErrors.BAD_PACING : queueErrors.BAD_CARE,
+    queueErrors.TOO_MANY_SETTINGS,
+  ]
   const ofInstance = `/instances/:id/${name}`
   const ofTenant = `/tenants/:tenant/${name}`
   const answer = {
@@ -44,15 +51,29 @@ export function settingRoutes<Options extends { readonly enabled: boolean }>(
 
   http.get(
     ofInstance,
-    { config: { scope: 'read', byInstance: true }, schema: { params: instanceParams, response: answer } },
+    {
+      config: { scope: 'read', byInstance: true, errors: unknown },
+      schema: {
+        operationId: `get${noun}OfInstance`,
+        summary: `Show the ${name} of an instance: its own, and what counts`,
+        params: instanceParams,
+        response: answer,
+      },
+    },
     async (request) => answerOf(instanceOf(request, instances)),
   )
 
   http.put(
     ofInstance,
     {
-      config: { ...change, byInstance: true },
-      schema: { params: instanceParams, body: bodyOfInstance, response: answer },
+      config: { ...change, byInstance: true, errors: [...unknown, ...refusals] },
+      schema: {
+        operationId: `put${noun}OfInstance`,
+        summary: `Set the ${name} of an instance`,
+        params: instanceParams,
+        body: bodyOfInstance,
+        response: answer,
+      },
     },
     async (request) => {
       const { id, tenant } = instanceOf(request, instances)
@@ -65,8 +86,14 @@ export function settingRoutes<Options extends { readonly enabled: boolean }>(
   http.delete(
     ofInstance,
     {
-      config: { ...change, byInstance: true },
-      schema: { params: instanceParams, body: noBody, response: answer },
+      config: { ...change, byInstance: true, errors: unknown },
+      schema: {
+        operationId: `delete${noun}OfInstance`,
+        summary: `Let an instance have the ${name} of its tenant`,
+        params: instanceParams,
+        body: noBody,
+        response: answer,
+      },
     },
     async (request) => {
       const { id, tenant } = instanceOf(request, instances)
@@ -78,13 +105,30 @@ export function settingRoutes<Options extends { readonly enabled: boolean }>(
 
   http.get(
     ofTenant,
-    { config: { scope: 'read' }, schema: { params: tenantParams, response: { 200: bodyOfTenant } } },
+    {
+      config: { scope: 'read' },
+      schema: {
+        operationId: `get${noun}OfTenant`,
+        summary: `Show the ${name} that a tenant has of its own`,
+        params: tenantParams,
+        response: { 200: bodyOfTenant },
+      },
+    },
     async (request) => toBody(settings.own(tenantOf(request), null)),
   )
 
   http.put(
     ofTenant,
-    { config: change, schema: { params: tenantParams, body: bodyOfTenant, response: { 200: bodyOfTenant } } },
+    {
+      config: { ...change, errors: refusals },
+      schema: {
+        operationId: `put${noun}OfTenant`,
+        summary: `Set the ${name} of a tenant`,
+        params: tenantParams,
+        body: bodyOfTenant,
+        response: { 200: bodyOfTenant },
+      },
+    },
     async (request) => {
       const tenant = tenantOf(request)
       await intend(request, { tenant, instance: null }, request.body)
@@ -95,7 +139,16 @@ export function settingRoutes<Options extends { readonly enabled: boolean }>(
 
   http.delete(
     ofTenant,
-    { config: change, schema: { params: tenantParams, body: noBody, response: { 200: bodyOfTenant } } },
+    {
+      config: change,
+      schema: {
+        operationId: `delete${noun}OfTenant`,
+        summary: `Let a tenant have the ${name} of everybody`,
+        params: tenantParams,
+        body: noBody,
+        response: { 200: bodyOfTenant },
+      },
+    },
     async (request) => {
       const tenant = tenantOf(request)
       await intend(request, { tenant, instance: null }, null)

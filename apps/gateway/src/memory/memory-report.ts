@@ -8,61 +8,67 @@ import { measuresFor } from './pressure.ts'
 const bytes = z.number()
 
 /** What is planned and what is: plain numbers, for whoever shows or exports them. */
-export const memoryReportSchema = z.object({
-  plan: z.object({
-    ceilingBytes: bytes,
-    machineBytes: bytes,
-    machineSource: z.string(),
-    worstCaseBytes: bytes,
-    heapLimitBytes: bytes,
-    semiSpaceBytes: bytes,
-    liveHeapBytes: bytes,
-    outsideBytes: bytes,
-    cacheBytes: bytes,
-    pageCacheBytes: bytes,
-    sessions: z.number(),
-    sessionsAsked: z.number(),
-    lines: z.array(
-      z.object({
-        owner: z.string(),
-        name: z.string(),
-        place: z.string(),
-        perSession: z.boolean(),
-        maxCount: z.number(),
-        bytesEach: bytes,
-        worstBytes: bytes,
-        boundedBy: z.string(),
-        source: z.string(),
-      }),
-    ),
-  }),
-  now: z.object({
-    rssBytes: bytes,
-    heapUsedBytes: bytes,
-    heapLiveBytes: bytes,
-    /** V8's own limit in this process; above the plan's when Node was not started by the launcher. */
-    heapLimitBytes: bytes,
-    externalBytes: bytes,
-    lagMs: z.number(),
-    cacheBytes: bytes,
-    cacheBudgetBytes: bytes,
-  }),
-  pressure: z.object({
-    level: z.number(),
-    busy: z.boolean(),
-    fullest: z.string(),
-    percent: z.number(),
-    cacheShare: z.number(),
-    historyHeld: z.boolean(),
-    mediaHeld: z.boolean(),
-    startsHeld: z.boolean(),
-    pressedCount: z.number(),
-    relievedCount: z.number(),
-    shedBytes: bytes,
-  }),
-  /** Streams of events: what their clients have not taken, of all and of the one that is furthest behind. */
-  eventStreams: z.object({ open: z.number(), unsentBytes: bytes, mostUnsentBytes: bytes }),
-})
+export const memoryReportSchema = z
+  .object({
+    plan: z.object({
+      ceilingBytes: bytes,
+      machineBytes: bytes,
+      machineSource: z.string(),
+      worstCaseBytes: bytes,
+      heapLimitBytes: bytes,
+      semiSpaceBytes: bytes,
+      liveHeapBytes: bytes,
+      outsideBytes: bytes,
+      cacheBytes: bytes,
+      pageCacheBytes: bytes,
+      sessions: z.number(),
+      sessionsAsked: z.number(),
+      lines: z.array(
+        z.object({
+          owner: z.string(),
+          name: z.string(),
+          place: z.string(),
+          perSession: z.boolean(),
+          maxCount: z.number(),
+          bytesEach: bytes,
+          worstBytes: bytes,
+          boundedBy: z.string(),
+          source: z.string(),
+        }),
+      ),
+    }),
+    now: z.object({
+      rssBytes: bytes,
+      heapUsedBytes: bytes,
+      heapLiveBytes: bytes,
+      heapLimitBytes: bytes.describe(
+        "V8's own limit in this process; above the plan's when Node was not started by the launcher",
+      ),
+      externalBytes: bytes,
+      lagMs: z.number(),
+      cacheBytes: bytes,
+      cacheBudgetBytes: bytes,
+    }),
+    pressure: z.object({
+      level: z.number(),
+      busy: z.boolean(),
+      fullest: z.string(),
+      percent: z.number(),
+      cacheShare: z.number(),
+      historyHeld: z.boolean(),
+      mediaHeld: z.boolean(),
+      startsHeld: z.boolean(),
+      pressedCount: z.number(),
+      relievedCount: z.number(),
+      shedBytes: bytes,
+    }),
+    eventStreams: z
+      .object({ open: z.number(), unsentBytes: bytes, mostUnsentBytes: bytes })
+      .describe(
+        'Streams of events: what their clients have not taken, of all and of the one that is furthest behind',
+      ),
+  })
+  .meta({ id: 'MemoryReport' })
 
 export type MemoryReport = z.infer<typeof memoryReportSchema>
 

@@ -15,38 +15,45 @@ const change = z.record(z.string(), z.unknown()).nullable()
 const entry = z.object({
   seq: z.int(),
   at: z.iso.datetime(),
-  /** `*`: of the installation. */
-  tenant: z.string(),
+  tenant: z.string().describe('`*`: of the installation'),
   key: z.string(),
-  /** Who logged in; null when the key itself was presented. */
-  person: z.string().nullable(),
-  /** The same address has the same hash in all entries of an installation. */
-  addressHash: z.string().nullable(),
+  person: z.string().nullable().describe('Who logged in; null when the key itself was presented'),
+  addressHash: z
+    .string()
+    .nullable()
+    .describe('The same address has the same hash in all entries of an installation'),
   requestId: z.string().nullable(),
   action: z.string(),
-  /** `intended` stands before the act; a `failed` one with the same request id takes it back. */
-  outcome: z.enum(['intended', 'done', 'failed']),
+  outcome: z
+    .enum(['intended', 'done', 'failed'])
+    .describe('`intended` stands before the act; a `failed` one with the same request id takes it back'),
   object: z.record(z.string(), z.string()),
   before: change,
   after: change,
-  /** SHA-256 under the installation's key, over this entry and the hash before it. */
-  hash: z.string(),
+  hash: z.string().describe("SHA-256 under the installation's key, over this entry and the hash before it"),
 })
 
 const page = z.object({
   items: z.array(entry),
-  /** Give it as `before` to go on; null at the end. */
-  next: z.int().nullable(),
+  next: z.int().nullable().describe('Give it as `before` to go on; null at the end'),
 })
 
 /** Who did what. Nobody can change it; what is older than a year goes. */
 export async function auditRoutes(http: HttpServer, ports: HttpPorts): Promise<void> {
   const { audit, reads } = ports
 
-  /** Newest first, of all that the key may see. */
   http.get(
     '/audit',
-    { config: { scope: 'admin' }, schema: { querystring: query, response: { 200: page } } },
+    {
+      config: { scope: 'admin' },
+      schema: {
+        operationId: 'listAudit',
+        summary: 'Who did what, newest first',
+        description: 'All that the key may see.',
+        querystring: query,
+        response: { 200: page },
+      },
+    },
     async (request) => {
       const { reach } = callerOf(request)
       return pageOf(request.query, reach === '*' ? {} : { tenant: reach })
@@ -57,17 +64,28 @@ export async function auditRoutes(http: HttpServer, ports: HttpPorts): Promise<v
     '/tenants/:tenant/audit',
     {
       config: { scope: 'admin' },
-      schema: { params: tenantParams, querystring: query, response: { 200: page } },
+      schema: {
+        operationId: 'listAuditOfTenant',
+        summary: 'Who did what for a tenant, newest first',
+        params: tenantParams,
+        querystring: query,
+        response: { 200: page },
+      },
     },
     async (request) => pageOf(request.query, { tenant: tenantOf(request) }),
   )
 
-  /** Walks all of it: whether every entry is as it was written, and none is missing between two. */
   http.get(
     '/audit/check',
     {
       config: { scope: 'admin', operatorsOnly: true },
-      schema: { response: { 200: z.object({ entries: z.int(), brokenAt: z.int().nullable() }) } },
+      schema: {
+        operationId: 'checkAudit',
+        summary: 'Whether the audit log is as it was written',
+        description:
+          'Walks all of it: whether every entry is as it was written, and none is missing between two.',
+        response: { 200: z.object({ entries: z.int(), brokenAt: z.int().nullable() }) },
+      },
     },
     async (request) => {
       const left = new AbortController()

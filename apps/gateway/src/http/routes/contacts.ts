@@ -21,29 +21,40 @@ const entryInput = z.strictObject({
     .min(1, 'must not be empty')
     .max(40, 'must have at most 40 characters')
     .default('api'),
-  /** Where the proof is, or the reason. */
-  proof: z.string('must be a text').max(1000, 'must have at most 1000 characters').optional(),
-  /** Only of a consent. */
-  expiresAt: instantInput.optional(),
+  proof: z
+    .string('must be a text')
+    .max(1000, 'must have at most 1000 characters')
+    .optional()
+    .describe('Where the proof is, or the reason'),
+  expiresAt: instantInput.optional().describe('Only of a consent'),
 })
 
-const recordBody = z.strictObject({
-  entries: z
-    .array(entryInput, 'must be a list of entries')
-    .min(1, 'must have at least one entry')
-    .max(MAX_ENTRIES, `must have at most ${MAX_ENTRIES} entries`),
-})
+const recordBody = z
+  .strictObject({
+    entries: z
+      .array(entryInput, 'must be a list of entries')
+      .min(1, 'must have at least one entry')
+      .max(MAX_ENTRIES, `must have at most ${MAX_ENTRIES} entries`),
+  })
+  .meta({
+    id: 'NewLedgerEntries',
+    examples: [
+      { entries: [{ contact: '+5511999990000', kind: 'consent', channel: 'form', proof: 'order 4711' }] },
+    ],
+  })
 
-const entry = z.object({
-  id: z.int(),
-  contact: z.string(),
-  kind,
-  at: z.iso.datetime(),
-  channel: z.string(),
-  proof: z.string().nullable(),
-  recordedBy: z.string(),
-  expiresAt: z.iso.datetime().nullable(),
-})
+const entry = z
+  .object({
+    id: z.int(),
+    contact: z.string(),
+    kind,
+    at: z.iso.datetime(),
+    channel: z.string(),
+    proof: z.string().nullable(),
+    recordedBy: z.string(),
+    expiresAt: z.iso.datetime().nullable(),
+  })
+  .meta({ id: 'LedgerEntry' })
 
 const listQuery = z.strictObject({
   contact: z.string().max(200, 'is too long').optional(),
@@ -59,8 +70,7 @@ const listQuery = z.strictObject({
 const standing = z.object({
   contact: z.string(),
   optedOutAt: z.iso.datetime().nullable(),
-  /** A consent to proactive messages is in force. */
-  consent: z.boolean(),
+  consent: z.boolean().describe('A consent to proactive messages is in force'),
 })
 
 /** What contacts want: the ledger of opt-outs and consents, only ever added to. */
@@ -68,12 +78,14 @@ export async function contactRoutes(http: HttpServer, ports: HttpPorts): Promise
   const { audited, instances, queue, reads } = ports
   const { directory, ledger } = ports.people
 
-  /** All or none. An opt-out counts for every message that waits, from its answer on. */
   http.post(
     '/tenants/:tenant/ledger',
     {
       config: { scope: 'app', audit: 'own' },
       schema: {
+        operationId: 'recordInLedger',
+        summary: 'Record opt-outs and consents',
+        description: 'All or none. An opt-out counts for every message that waits, from its answer on.',
         params: tenantParams,
         body: recordBody,
         response: { 201: z.object({ recorded: z.int() }) },
@@ -114,12 +126,14 @@ export async function contactRoutes(http: HttpServer, ports: HttpPorts): Promise
     },
   )
 
-  /** Oldest first; go on after the last `id`. */
   http.get(
     '/tenants/:tenant/ledger',
     {
       config: { scope: 'read' },
       schema: {
+        operationId: 'listLedger',
+        summary: 'List opt-outs and consents, oldest first',
+        description: 'Oldest first; go on after the last `id`.',
         params: tenantParams,
         querystring: listQuery,
         response: { 200: z.object({ items: z.array(entry) }) },
@@ -147,6 +161,8 @@ export async function contactRoutes(http: HttpServer, ports: HttpPorts): Promise
     {
       config: { scope: 'read' },
       schema: {
+        operationId: 'getStanding',
+        summary: 'Whether a contact may be written to unasked',
         params: tenantParams.extend({ contact: z.string().max(200) }),
         response: { 200: standing },
       },

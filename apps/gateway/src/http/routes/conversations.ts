@@ -7,8 +7,10 @@ import {
   parseCloseReason,
 } from '@eclusa/flows'
 import { EclusaError, parseContactId } from '@eclusa/kernel'
+import { queueErrors } from '@eclusa/queue'
 import type { FastifyRequest } from 'fastify'
 import { z } from 'zod'
+import { gatewayErrors } from '../../errors.ts'
 import {
   actorOf,
   byInput,
@@ -28,7 +30,7 @@ import { PAGE_BYTES } from '../limits.ts'
 import { badField } from '../problem.ts'
 import type { HttpPorts, HttpServer } from '../server.ts'
 
-const params = z.object({ id: z.string() })
+const params = z.object({ id: z.string().describe('Id of a conversation: `cnv_…`') })
 
 const listQuery = z.strictObject({
   state: z.enum(['open', 'assigned', 'closed'], 'must be "open", "assigned" or "closed"').optional(),
@@ -42,18 +44,18 @@ const listQuery = z.strictObject({
 
 const page = z.object({
   items: z.array(conversationShape),
-  /** Give it as `before` to go on; null at the end. A page may be short and not the last. */
-  next: z.number().nullable(),
+  next: z
+    .number()
+    .nullable()
+    .describe('Give it as `before` to go on; null at the end. A page may be short and not the last'),
 })
 
 const one = conversationShape.extend({
-  /** How many wait before it in its line; null when it does not wait. */
-  position: z.int().nullable(),
+  position: z.int().nullable().describe('How many wait before it in its line; null when it does not wait'),
 })
 
 const waitBody = z.strictObject({
-  /** Default: the tenant's default sector. */
-  sector: sectorInput.optional(),
+  sector: sectorInput.optional().describe("Default: the tenant's default sector"),
   skill: skillInput.optional(),
   /** Default: the sector's own. */
   rule: z
@@ -96,8 +98,12 @@ const onlyBy = z.strictObject(byInput).default({})
 
 const noteBody = z.strictObject({
   text: wordsInput,
-  /** The same key again adds nothing. */
-  key: z.string('must be a text').min(1, 'must not be empty').max(100, 'is too long').optional(),
+  key: z
+    .string('must be a text')
+    .min(1, 'must not be empty')
+    .max(100, 'is too long')
+    .optional()
+    .describe('The same key again adds nothing'),
   by: operatorInput.optional(),
 })
 
@@ -105,8 +111,7 @@ const answerBody = z.strictObject({
   text: textInput,
   priority: z.enum(['urgent', 'normal', 'bulk'], 'must be "urgent", "normal" or "bulk"').optional(),
   expiresAt: instantInput.optional(),
-  /** Who answers: it must be assigned to them, or they must be an admin. */
-  by: operatorInput.optional(),
+  by: operatorInput.optional().describe('Who answers: it must be assigned to them, or they must be an admin'),
 })
 
 const answerHeaders = z.looseObject({
@@ -127,18 +132,37 @@ const activity = z.object({
 
 const statisticsQuery = z.strictObject({ since: instantInput })
 
+/** What may speak against moving a conversation. */
+const moveErrors = [
+  conversationErrors.NOT_FOUND,
+  conversationErrors.CLOSED,
+  conversationErrors.ASSIGNED,
+  conversationErrors.MERGED,
+  conversationErrors.NOT_WAITING,
+  conversationErrors.OPERATOR_UNKNOWN,
+  conversationErrors.OPERATOR_AWAY,
+  conversationErrors.OPERATOR_FULL,
+  conversationErrors.SECTOR_UNKNOWN,
+]
+
 type ById = FastifyRequest & { params: { id: string } }
 
 /** Conversations with contacts: who waits, who answers, what was said. */
 export async function conversationRoutes(http: HttpServer, ports: HttpPorts): Promise<void> {
   const { conversations, instances, queue, reads } = ports
 
-  /** Newest first. */
   http.get(
     '/tenants/:tenant/conversations',
     {
-      config: { scope: 'read' },
-      schema: { params: tenantParams, querystring: listQuery, response: { 200: page } },
+      config: { scope: 'read', errors: [gatewayErrors.INSTANCE_UNKNOWN] },
+      schema: {
+        operationId: 'listConversations',
+        summary: 'List conversations, newest first',
+        description: 'Newest first.',
+        params: tenantParams,
+        querystring: listQuery,
+        response: { 200: page },
+      },
     },
     async (request) => {
       const tenant = tenantOf(request)
@@ -157,12 +181,14 @@ export async function conversationRoutes(http: HttpServer, ports: HttpPorts): Pr
     },
   )
 
-  /** Counts and waits of each sector and operator since a time. */
   http.get(
     '/tenants/:tenant/conversations/statistics',
     {
       config: { scope: 'read' },
       schema: {
+        operationId: 'getConversationStatistics',
+        summary: 'Count and time conversations since an instant',
+        description: 'Counts and waits of each sector and operator since a time.',
         params: tenantParams,
         querystring: statisticsQuery,
         response: {
@@ -189,19 +215,30 @@ export async function conversationRoutes(http: HttpServer, ports: HttpPorts): Pr
 
   http.get(
     '/conversations/:id',
-    { config: { scope: 'read', byInstance: true }, schema: { params, response: { 200: one } } },
+    {
+      config: { scope: 'read', byInstance: true, errors: [conversationErrors.NOT_FOUND] },
+      schema: {
+        operationId: 'getConversation',
+        summary: 'Show a conversation and its place in line',
+        params,
+        response: { 200: one },
+      },
+    },
     async (request) => {
       const found = await conversationOf(request, conversations)
       return { ...shownConversation(found), position: await conversations.positionOf(found) }
     },
   )
 
-  /** Everything that happened, oldest first: messages with their content, answers with their state, notes, moves. */
   http.get(
     '/conversations/:id/history',
     {
-      config: { scope: 'read', byInstance: true },
+      config: { scope: 'read', byInstance: true, errors: [conversationErrors.NOT_FOUND] },
       schema: {
+        operationId: 'getConversationHistory',
+        summary: 'Everything that happened in a conversation, oldest first',
+        description:
+          'Everything that happened, oldest first: messages with their content, answers with their state, notes, moves.',
         params,
         querystring: historyQuery,
         response: { 200: z.object({ items: z.array(historyEntry), next: z.number().nullable() }) },
@@ -217,12 +254,30 @@ export async function conversationRoutes(http: HttpServer, ports: HttpPorts): Pr
     },
   )
 
-  /** 202 means: on disk, queue and history together. The same `Idempotency-Key` again sends nothing. */
   http.post(
     '/conversations/:id/messages',
     {
-      config: { scope: 'send', byInstance: true },
+      config: {
+        scope: 'send',
+        byInstance: true,
+        errors: [
+          conversationErrors.NOT_FOUND,
+          conversationErrors.CLOSED,
+          conversationErrors.OPERATOR_UNKNOWN,
+          conversationErrors.NOT_YOURS,
+          gatewayErrors.INSTANCE_UNKNOWN,
+          gatewayErrors.SIMULATION_OVER,
+          queueErrors.BAD_CONTENT,
+          queueErrors.BAD_TIME,
+          queueErrors.IDEMPOTENCY_IN_FLIGHT,
+          queueErrors.IDEMPOTENCY_MISMATCH,
+        ],
+      },
       schema: {
+        operationId: 'answerConversation',
+        summary: 'Answer in a conversation',
+        description:
+          '202 means: on disk, queue and history together. The same `Idempotency-Key` again sends nothing.',
         params,
         headers: answerHeaders,
         body: answerBody,
@@ -268,8 +323,22 @@ export async function conversationRoutes(http: HttpServer, ports: HttpPorts): Pr
   http.post(
     '/conversations/:id/notes',
     {
-      config: { scope: 'app', byInstance: true },
-      schema: { params, body: noteBody, response: { 201: conversationShape } },
+      config: {
+        scope: 'app',
+        byInstance: true,
+        errors: [
+          conversationErrors.NOT_FOUND,
+          conversationErrors.MERGED,
+          conversationErrors.OPERATOR_UNKNOWN,
+        ],
+      },
+      schema: {
+        operationId: 'addConversationNote',
+        summary: 'Add a note that the contact does not see',
+        params,
+        body: noteBody,
+        response: { 201: conversationShape },
+      },
     },
     async (request, reply) => {
       const found = await conversationOf(request, conversations)
@@ -281,12 +350,18 @@ export async function conversationRoutes(http: HttpServer, ports: HttpPorts): Pr
     },
   )
 
-  /** To the end of a sector's line; the answer says who got it, or that it waits. */
   http.post(
     '/conversations/:id/wait',
     {
-      config: { scope: 'app', byInstance: true },
-      schema: { params, body: waitBody.default({}), response: { 200: one } },
+      config: { scope: 'app', byInstance: true, errors: [...moveErrors] },
+      schema: {
+        operationId: 'putInLine',
+        summary: 'Put a conversation at the end of a line',
+        description: "To the end of a sector's line; the answer says who got it, or that it waits.",
+        params,
+        body: waitBody.default({}),
+        response: { 200: one },
+      },
     },
     async (request) => {
       const found = await conversationOf(request, conversations)
@@ -300,8 +375,14 @@ export async function conversationRoutes(http: HttpServer, ports: HttpPorts): Pr
   http.post(
     '/conversations/:id/assign',
     {
-      config: { scope: 'app', byInstance: true },
-      schema: { params, body: assignBody, response: { 200: conversationShape } },
+      config: { scope: 'app', byInstance: true, errors: [...moveErrors] },
+      schema: {
+        operationId: 'assignConversation',
+        summary: 'Give a conversation to an operator',
+        params,
+        body: assignBody,
+        response: { 200: conversationShape },
+      },
     },
     async (request) => {
       const found = await conversationOf(request, conversations)
@@ -311,12 +392,19 @@ export async function conversationRoutes(http: HttpServer, ports: HttpPorts): Pr
     },
   )
 
-  /** To another operator, in the sector if one is named; or to the end of the line of a sector. */
   http.post(
     '/conversations/:id/transfer',
     {
-      config: { scope: 'app', byInstance: true },
-      schema: { params, body: transferBody, response: { 200: conversationShape } },
+      config: { scope: 'app', byInstance: true, errors: [...moveErrors] },
+      schema: {
+        operationId: 'transferConversation',
+        summary: 'Pass a conversation to an operator or a sector',
+        description:
+          'To another operator, in the sector if one is named; or to the end of the line of a sector.',
+        params,
+        body: transferBody,
+        response: { 200: conversationShape },
+      },
     },
     async (request) => {
       const found = await conversationOf(request, conversations)
@@ -335,12 +423,18 @@ export async function conversationRoutes(http: HttpServer, ports: HttpPorts): Pr
     },
   )
 
-  /** Back to where it stood in its sector's line. */
   http.post(
     '/conversations/:id/return',
     {
-      config: { scope: 'app', byInstance: true },
-      schema: { params, body: onlyBy, response: { 200: conversationShape } },
+      config: { scope: 'app', byInstance: true, errors: [...moveErrors] },
+      schema: {
+        operationId: 'returnConversation',
+        summary: 'Return a conversation to its place in line',
+        description: "Back to where it stood in its sector's line.",
+        params,
+        body: onlyBy,
+        response: { 200: conversationShape },
+      },
     },
     async (request) => change(request, (found, by) => conversations.returnToLine(found, by)),
   )
@@ -348,8 +442,10 @@ export async function conversationRoutes(http: HttpServer, ports: HttpPorts): Pr
   http.post(
     '/conversations/:id/close',
     {
-      config: { scope: 'app', byInstance: true },
+      config: { scope: 'app', byInstance: true, errors: [...moveErrors] },
       schema: {
+        operationId: 'closeConversation',
+        summary: 'Close a conversation',
         params,
         body: closeBody.default({ reason: 'resolved' }),
         response: { 200: conversationShape },
@@ -364,8 +460,18 @@ export async function conversationRoutes(http: HttpServer, ports: HttpPorts): Pr
   http.post(
     '/conversations/:id/reopen',
     {
-      config: { scope: 'app', byInstance: true },
-      schema: { params, body: onlyBy, response: { 200: conversationShape } },
+      config: {
+        scope: 'app',
+        byInstance: true,
+        errors: [...moveErrors, conversationErrors.ANOTHER_OPEN, conversationErrors.NOT_CLOSED],
+      },
+      schema: {
+        operationId: 'reopenConversation',
+        summary: 'Open a closed conversation again',
+        params,
+        body: onlyBy,
+        response: { 200: conversationShape },
+      },
     },
     async (request) => change(request, (found, by) => conversations.reopen(found, by)),
   )

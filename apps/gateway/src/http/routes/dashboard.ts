@@ -41,9 +41,13 @@ export async function dashboardRoutes(
 ): Promise<void> {
   for (const [path, file] of built ?? []) {
     if (path === '/index.html') continue
-    http.get(path, { config: { scope: 'public' } }, async (request, reply) => send(request, reply, file))
+    http.get(path, { config: { scope: 'public' }, schema: { hide: true } }, async (request, reply) =>
+      send(request, reply, file),
+    )
   }
-  http.get('/', { config: { scope: 'public' } }, async (request, reply) => sendPage(request, reply, built))
+  http.get('/', { config: { scope: 'public' }, schema: { hide: true } }, async (request, reply) =>
+    sendPage(request, reply, built),
+  )
 }
 
 /** Whether a person asks for a page, which is then the dashboard's, wherever in it they want to go. */

@@ -1,6 +1,7 @@
 import { EclusaError } from '@eclusa/kernel'
 import { z } from 'zod'
 import { gatewayErrors } from '../../errors.ts'
+import { noBody } from '../inputs.ts'
 import type { HttpPorts, HttpServer } from '../server.ts'
 
 const instant = z.iso.datetime()
@@ -26,7 +27,14 @@ const encryptionSchema = z.object({
 export async function encryptionRoutes(http: HttpServer, { sealing, log }: HttpPorts): Promise<void> {
   http.get(
     '/encryption',
-    { config: { scope: 'admin', operatorsOnly: true }, schema: { response: { 200: encryptionSchema } } },
+    {
+      config: { scope: 'admin', operatorsOnly: true },
+      schema: {
+        operationId: 'getEncryption',
+        summary: 'The keys that data is sealed with',
+        response: { 200: encryptionSchema },
+      },
+    },
     async () => {
       const { dataKeys, resealing } = await sealing.report()
       const at = (ms: number | null): string | null => (ms === null ? null : new Date(ms).toISOString())
@@ -41,12 +49,22 @@ export async function encryptionRoutes(http: HttpServer, { sealing, log }: HttpP
     },
   )
 
-  /** A new master key, in the key file: back it up. Nothing stops for it. */
   http.post(
     '/encryption/master-key/rotations',
     {
-      config: { scope: 'admin', operatorsOnly: true, audit: 'before' },
-      schema: { response: { 204: z.void() } },
+      config: {
+        scope: 'admin',
+        operatorsOnly: true,
+        audit: 'before',
+        errors: [gatewayErrors.KEY_FILE_NOT_WRITTEN],
+      },
+      schema: {
+        operationId: 'rotateMasterKey',
+        summary: 'Make a new master key',
+        description: 'A new master key, in the key file: back it up. Nothing stops for it.',
+        body: noBody,
+        response: { 204: z.null() },
+      },
     },
     async (request, reply) => {
       try {
@@ -56,16 +74,21 @@ export async function encryptionRoutes(http: HttpServer, { sealing, log }: HttpP
         throw new EclusaError(gatewayErrors.KEY_FILE_NOT_WRITTEN, { cause: error })
       }
       log.warn({ keyId: request.caller?.keyId }, 'the master key was changed: back up the key file now')
-      return reply.code(204).send()
+      return reply.code(204).send(null)
     },
   )
 
-  /** New data keys for everybody, now; what the old ones sealed is sealed anew in the background. */
   http.post(
     '/encryption/data-keys/rotations',
     {
       config: { scope: 'admin', operatorsOnly: true, audit: 'before' },
-      schema: { response: { 202: z.object({ rotatedCount: z.int() }) } },
+      schema: {
+        operationId: 'rotateDataKeys',
+        summary: 'Make new data keys for everybody',
+        description: 'What the old ones sealed is sealed anew in the background.',
+        body: noBody,
+        response: { 202: z.object({ rotatedCount: z.int() }) },
+      },
     },
     async (request, reply) => {
       const rotatedCount = await sealing.rotateDataKeys()

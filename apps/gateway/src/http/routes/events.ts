@@ -3,6 +3,7 @@ import { SECOND } from '@eclusa/kernel'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import type { WebSocket } from 'ws'
 import { z } from 'zod'
+import { gatewayErrors } from '../../errors.ts'
 import type { EventFilter } from '../../events/event-filter.ts'
 import type { StreamSink } from '../../events/event-streams.ts'
 import { jsonMessages, toldEvent } from '../../events/event-text.ts'
@@ -17,12 +18,17 @@ const MAX_TYPES = 50
 
 const cursor = z.coerce.number('must be a whole number').int('must be a whole number').min(0)
 const query = z.strictObject({
-  /** Read on after this event; without it, from now on. A stream prefers the header `Last-Event-ID`. */
-  after: cursor.optional(),
-  /** Types such as `outbound.sent` or `conversation.*`, divided by commas; without it, all. */
-  types: z.string().max(2000).optional(),
-  /** Of this instance only. */
-  instance: z.string().optional(),
+  after: cursor
+    .optional()
+    .describe(
+      'Read on after this event; without it, from now on. A stream prefers the header `Last-Event-ID`',
+    ),
+  types: z
+    .string()
+    .max(2000)
+    .optional()
+    .describe('Types such as `outbound.sent` or `conversation.*`, divided by commas; without it, all'),
+  instance: z.string().optional().describe('Of this instance only'),
   /** Of a page: events at most. */
   limit: z.coerce
     .number('must be a whole number')
@@ -30,8 +36,12 @@ const query = z.strictObject({
     .min(1)
     .max(1000)
     .default(100),
-  /** Of a page: seconds to wait for the first event when there is none yet. */
-  wait: z.coerce.number('must be a number of seconds').min(0).max(MAX_WAIT_SECONDS).default(0),
+  wait: z.coerce
+    .number('must be a number of seconds')
+    .min(0)
+    .max(MAX_WAIT_SECONDS)
+    .default(0)
+    .describe('Of a page: seconds to wait for the first event when there is none yet'),
 })
 type EventQuery = z.output<typeof query>
 const headers = z.looseObject({ 'last-event-id': cursor.optional() })
@@ -39,8 +49,7 @@ const headers = z.looseObject({ 'last-event-id': cursor.optional() })
 const eventPage = z.object({
   items: z.array(
     z.object({
-      /** Its place in the log. */
-      id: z.int().nullable(),
+      id: z.int().nullable().describe('Its place in the log'),
       type: z.string(),
       at: z.iso.datetime(),
       tenant: z.string(),
@@ -48,26 +57,20 @@ const eventPage = z.object({
       payload: z.looseObject({}),
     }),
   ),
-  /** Pass it as `after` next. */
-  next: z.int(),
-  /** Events after `after` are no longer kept: read the state again. */
-  missed: z.boolean(),
+  next: z.int().describe('Pass it as `after` next'),
+  missed: z.boolean().describe('Events after `after` are no longer kept: read the state again'),
 })
 
 const eventAnswer = z.object({
   tells: z.string(),
-  /** Told to open streams only, while it goes on. */
-  live: z.boolean(),
-  /** JSON Schema of `payload`. */
-  payload: z.looseObject({}),
+  live: z.boolean().describe('Told to open streams only, while it goes on'),
+  payload: z.looseObject({}).describe('JSON Schema of `payload`'),
 })
 
 const sinkAnswer = z.object({
   name: z.enum(['nats', 'amqp']),
-  /** The last event that it confirmed. */
-  cursor: z.int().nullable(),
-  /** How far that is from the newest. */
-  behind: z.int(),
+  cursor: z.int().nullable().describe('The last event that it confirmed'),
+  behind: z.int().describe('How far that is from the newest'),
   failingSince: z.iso.datetime().nullable(),
 })
 
@@ -117,8 +120,25 @@ export async function eventRoutes(http: HttpServer, ports: HttpPorts): Promise<v
   http.route({
     method: 'GET',
     url: '/events',
-    config: { scope: 'read' },
-    schema: { querystring: query, headers, response: { 200: eventPage } },
+    // A stream is nothing to ask for the head of.
+    exposeHeadRoute: false,
+    config: {
+      scope: 'read',
+      errors: [gatewayErrors.INSTANCE_UNKNOWN, gatewayErrors.TOO_MANY_STREAMS],
+    },
+    schema: {
+      operationId: 'readEvents',
+      summary: 'Everything that happens, as pages or as a stream',
+      description:
+        'Pages as JSON, which wait for the first event when `wait` says so (long poll); server-sent events for who accepts `text/event-stream`, which begin after the header `Last-Event-ID`; JSON messages for who upgrades to a WebSocket.',
+      querystring: query,
+      headers,
+      response: {
+        200: {
+          content: { 'application/json': { schema: eventPage }, 'text/event-stream': { schema: z.string() } },
+        },
+      },
+    },
     async handler(request, reply) {
       const filter = filterOf(request, request.query)
       const after = request.headers['last-event-id'] ?? request.query.after ?? null
@@ -157,12 +177,15 @@ export async function eventRoutes(http: HttpServer, ports: HttpPorts): Promise<v
     },
   })
 
-  /** The message brokers that events are handed to, and how far. */
   http.get(
     '/event-sinks',
     {
       config: { scope: 'read', operatorsOnly: true },
-      schema: { response: { 200: z.object({ items: z.array(sinkAnswer) }) } },
+      schema: {
+        operationId: 'listEventSinks',
+        summary: 'The message brokers that events are handed to, and how far',
+        response: { 200: z.object({ items: z.array(sinkAnswer) }) },
+      },
     },
     async () => {
       const states = await Promise.all(ports.forwarders.map((forwarder) => forwarder.state()))
@@ -175,12 +198,16 @@ export async function eventRoutes(http: HttpServer, ports: HttpPorts): Promise<v
     },
   )
 
-  /** The catalogue: every type of event, and the JSON Schema of what it carries. */
   http.get(
     '/event-types',
     {
       config: { scope: 'read' },
-      schema: { response: { 200: z.object({ types: z.record(z.string(), eventAnswer) }) } },
+      schema: {
+        operationId: 'getEventTypes',
+        summary: 'The catalogue of events',
+        description: 'Every type of event, and the JSON Schema of what it carries.',
+        response: { 200: z.object({ types: z.record(z.string(), eventAnswer) }) },
+      },
     },
     async () => ({ types: catalogue() }),
   )

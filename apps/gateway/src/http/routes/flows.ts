@@ -1,5 +1,6 @@
 import { noOwnWords } from '@eclusa/contacts'
 import {
+  conversationErrors,
   dryRun,
   type DryRunReport,
   type Finding,
@@ -40,41 +41,45 @@ const versionInput = z.coerce
   .int('must be a whole number')
   .min(1, 'must be 1 or more')
 
-const finding = z.object({
-  level: z.enum(['error', 'warning']),
-  step: z.string().nullable(),
-  field: z.string(),
-  message: z.string(),
-})
+const finding = z
+  .object({
+    level: z.enum(['error', 'warning']),
+    step: z.string().nullable(),
+    field: z.string(),
+    message: z.string(),
+  })
+  .meta({ id: 'FlowFinding' })
 const findings = z.object({ findings: z.array(finding) })
 
-const entry = z.object({
-  name: z.string(),
-  /** Null: nothing of it serves anybody. */
-  publishedVersion: z.int().nullable(),
-  lastVersion: z.int(),
-  createdAt: z.iso.datetime(),
-  changedAt: z.iso.datetime(),
-})
+const entry = z
+  .object({
+    name: z.string(),
+    publishedVersion: z.int().nullable().describe('Null: nothing of it serves anybody'),
+    lastVersion: z.int(),
+    createdAt: z.iso.datetime(),
+    changedAt: z.iso.datetime(),
+  })
+  .meta({ id: 'FlowEntry' })
 const document = entry.extend({ version: z.int(), definition: z.record(z.string(), z.unknown()) })
 const version = z.object({ version: z.int(), createdAt: z.iso.datetime() })
 
-const run = z.object({
-  id: z.string(),
-  instance: z.string(),
-  contact: z.string(),
-  conversation: z.string(),
-  flow: z.string(),
-  version: z.int(),
-  sector: z.string().nullable(),
-  step: z.string(),
-  state: z.enum(['active', 'waiting', 'ended']),
-  startedAt: z.iso.datetime(),
-  /** Until when it waits for the contact. */
-  dueAt: z.iso.datetime().nullable(),
-  endedAt: z.iso.datetime().nullable(),
-  outcome: z.string().nullable(),
-})
+const run = z
+  .object({
+    id: z.string(),
+    instance: z.string(),
+    contact: z.string(),
+    conversation: z.string(),
+    flow: z.string(),
+    version: z.int(),
+    sector: z.string().nullable(),
+    step: z.string(),
+    state: z.enum(['active', 'waiting', 'ended']),
+    startedAt: z.iso.datetime(),
+    dueAt: z.iso.datetime().nullable().describe('Until when it waits for the contact'),
+    endedAt: z.iso.datetime().nullable(),
+    outcome: z.string().nullable(),
+  })
+  .meta({ id: 'FlowRun' })
 
 const words = z.string('must be a text').max(4096, 'must have at most 4096 characters')
 const line = z.union(
@@ -84,31 +89,31 @@ const line = z.union(
   ],
   'must be {"say": …} or {"waitMinutes": …}',
 )
-const dryRunBody = z.strictObject({
-  /** The document itself, or one that was put, by its name. */
-  definition: documentBody.optional(),
-  flow: z.string().max(40).optional(),
-  version: versionInput.optional(),
-  lines: z.array(line, 'must be a list of lines').max(MAX_LINES, `must have at most ${MAX_LINES} lines`),
-  /** Default: now. */
-  startAt: instantInput.optional(),
-  contact: z
-    .strictObject({
-      name: z.string().max(256).nullable().optional(),
-      number: z
-        .string()
-        .regex(/^\d{5,15}$/, 'must be digits')
-        .nullable()
-        .optional(),
-      tags: z.array(z.string().max(40)).max(50).optional(),
-      fields: z.record(z.string().max(40), z.string().max(1000)).optional(),
-    })
-    .optional(),
-  /** What every lookup answers; without it, lookups fail. */
-  lookup: z.unknown().optional(),
-  lastOperator: z.string().max(40).optional(),
-  owner: z.string().max(40).optional(),
-})
+const dryRunBody = z
+  .strictObject({
+    /** The document itself, or one that was put, by its name. */
+    definition: documentBody.optional(),
+    flow: z.string().max(40).optional(),
+    version: versionInput.optional(),
+    lines: z.array(line, 'must be a list of lines').max(MAX_LINES, `must have at most ${MAX_LINES} lines`),
+    startAt: instantInput.optional().describe('Default: now'),
+    contact: z
+      .strictObject({
+        name: z.string().max(256).nullable().optional(),
+        number: z
+          .string()
+          .regex(/^\d{5,15}$/, 'must be digits')
+          .nullable()
+          .optional(),
+        tags: z.array(z.string().max(40)).max(50).optional(),
+        fields: z.record(z.string().max(40), z.string().max(1000)).optional(),
+      })
+      .optional(),
+    lookup: z.unknown().optional().describe('What every lookup answers; without it, lookups fail'),
+    lastOperator: z.string().max(40).optional(),
+    owner: z.string().max(40).optional(),
+  })
+  .meta({ id: 'DryRun', examples: [{ flow: 'reception', lines: [{ say: 'Hi' }, { waitMinutes: 5 }] }] })
 const dryRunAnswer = z.object({
   entries: z.array(
     z.object({ afterMs: z.number(), who: z.enum(['contact', 'flow', 'event']), text: z.string() }),
@@ -131,7 +136,12 @@ export async function flowRoutes(http: HttpServer, ports: HttpPorts): Promise<vo
     '/tenants/:tenant/flows',
     {
       config: { scope: 'read' },
-      schema: { params: tenantParams, response: { 200: z.object({ items: z.array(entry) }) } },
+      schema: {
+        operationId: 'listFlows',
+        summary: 'List the flows of a tenant',
+        params: tenantParams,
+        response: { 200: z.object({ items: z.array(entry) }) },
+      },
     },
     async (request) => {
       const tenant = tenantOf(request)
@@ -139,12 +149,15 @@ export async function flowRoutes(http: HttpServer, ports: HttpPorts): Promise<vo
     },
   )
 
-  /** A new version, which serves nobody before it is published. Its form must be right; what else is wrong is told. */
   http.put(
     '/tenants/:tenant/flows/:flow',
     {
-      config: { scope: 'flow' },
+      config: { scope: 'flow', errors: [flowErrors.REFUSED, flowErrors.TOO_MANY] },
       schema: {
+        operationId: 'putFlow',
+        summary: 'Store a new version of a flow',
+        description:
+          'A new version, which serves nobody before it is published. Its form must be right; what else is wrong is told.',
         params: flowParams,
         body: documentBody,
         response: { 201: findings.extend({ name: z.string(), version: z.int() }) },
@@ -160,12 +173,14 @@ export async function flowRoutes(http: HttpServer, ports: HttpPorts): Promise<vo
     },
   )
 
-  /** As it was put; without `version` the published one, or the last when none is. */
   http.get(
     '/tenants/:tenant/flows/:flow',
     {
-      config: { scope: 'read' },
+      config: { scope: 'read', errors: [flowErrors.UNKNOWN] },
       schema: {
+        operationId: 'getFlow',
+        summary: 'Show a flow as it was put',
+        description: 'As it was put; without `version` the published one, or the last when none is.',
         params: flowParams,
         querystring: z.strictObject({ version: versionInput.optional() }),
         response: { 200: document },
@@ -181,12 +196,14 @@ export async function flowRoutes(http: HttpServer, ports: HttpPorts): Promise<vo
     },
   )
 
-  /** Newest first; go on before the last `version`. */
   http.get(
     '/tenants/:tenant/flows/:flow/versions',
     {
-      config: { scope: 'read' },
+      config: { scope: 'read', errors: [flowErrors.UNKNOWN] },
       schema: {
+        operationId: 'listFlowVersions',
+        summary: 'List the versions of a flow, newest first',
+        description: 'Newest first; go on before the last `version`.',
         params: flowParams,
         querystring: z.strictObject({
           before: versionInput.default(Number.MAX_SAFE_INTEGER),
@@ -203,12 +220,14 @@ export async function flowRoutes(http: HttpServer, ports: HttpPorts): Promise<vo
     },
   )
 
-  /** From its answer on it serves whoever begins. Refused while anything is wrong with it. */
   http.post(
     '/tenants/:tenant/flows/:flow/publish',
     {
-      config: { scope: 'flow' },
+      config: { scope: 'flow', errors: [flowErrors.UNKNOWN, flowErrors.REFUSED, flowErrors.STARTS_TAKEN] },
       schema: {
+        operationId: 'publishFlow',
+        summary: 'Let a version of a flow serve contacts',
+        description: 'From its answer on it serves whoever begins. Refused while anything is wrong with it.',
         params: flowParams,
         body: z.strictObject({ version: versionInput.optional() }).nullish(),
         response: { 200: entry },
@@ -226,29 +245,55 @@ export async function flowRoutes(http: HttpServer, ports: HttpPorts): Promise<vo
     },
   )
 
-  /** Nobody begins it any more; what runs goes on. */
   http.delete(
     '/tenants/:tenant/flows/:flow/publish',
-    { config: { scope: 'flow' }, schema: { params: flowParams, body: noBody, response: { 200: entry } } },
+    {
+      config: { scope: 'flow', errors: [flowErrors.UNKNOWN] },
+      schema: {
+        operationId: 'unpublishFlow',
+        summary: 'Let nobody begin a flow any more',
+        description: 'Nobody begins it any more; what runs goes on.',
+        params: flowParams,
+        body: noBody,
+        response: { 200: entry },
+      },
+    },
     async (request) => shownEntry(await definitions.publish(tenantOf(request), request.params.flow, null)),
   )
 
-  /** What is wrong with a document, whatever its form. */
   http.post(
     '/tenants/:tenant/flows/lint',
     {
       config: { scope: 'flow', audit: 'none' },
-      schema: { params: tenantParams, body: documentBody, response: { 200: findings } },
+      schema: {
+        operationId: 'lintFlow',
+        summary: 'Tell what is wrong with a flow',
+        description: 'What is wrong with a document, whatever its form.',
+        params: tenantParams,
+        body: documentBody,
+        response: { 200: findings },
+      },
     },
     async (request) => ({ findings: [...(await lint(tenantOf(request), request.body))] }),
   )
 
-  /** The document, or one that was put, against a contact who says these lines; nothing is sent, or kept. */
   http.post(
     '/tenants/:tenant/flows/dry-run',
     {
-      config: { scope: 'flow', audit: 'none' },
-      schema: { params: tenantParams, body: dryRunBody, response: { 200: dryRunAnswer } },
+      config: {
+        scope: 'flow',
+        audit: 'none',
+        errors: [flowErrors.UNKNOWN, flowErrors.REFUSED, flowErrors.LOOPS],
+      },
+      schema: {
+        operationId: 'dryRunFlow',
+        summary: 'Try a flow against a contact who says these lines',
+        description:
+          'The document, or one that was put, against a contact who says these lines; nothing is sent, or kept.',
+        params: tenantParams,
+        body: dryRunBody,
+        response: { 200: dryRunAnswer },
+      },
     },
     async (request) => {
       const tenant = tenantOf(request)
@@ -274,12 +319,15 @@ export async function flowRoutes(http: HttpServer, ports: HttpPorts): Promise<vo
     },
   )
 
-  /** Runs of a contact, the live one first, then the newest; ended ones are kept for seven days. */
   http.get(
     '/tenants/:tenant/contacts/:contact/flow-runs',
     {
       config: { scope: 'read' },
       schema: {
+        operationId: 'listFlowRuns',
+        summary: 'List the runs of a contact, the live one first',
+        description:
+          'Runs of a contact, the live one first, then the newest; ended ones are kept for seven days.',
         params: tenantParams.extend({
           contact: z.string().regex(/^con_[0-9a-z]{20}$/, 'must be the id of a contact'),
         }),
@@ -293,12 +341,26 @@ export async function flowRoutes(http: HttpServer, ports: HttpPorts): Promise<vo
     },
   )
 
-  /** Starts a flow that starts by hand, such as a satisfaction survey; the conversation stays with who has it. */
   http.post(
     '/conversations/:id/flow',
     {
-      config: { scope: 'flow', byInstance: true },
+      config: {
+        scope: 'flow',
+        byInstance: true,
+        errors: [
+          conversationErrors.NOT_FOUND,
+          flowErrors.UNKNOWN,
+          flowErrors.NOT_BY_HAND,
+          flowErrors.ALREADY_RUNS,
+          flowErrors.STEP_GONE,
+          flowErrors.LOOPS,
+        ],
+      },
       schema: {
+        operationId: 'startFlow',
+        summary: 'Start a flow by hand in a conversation',
+        description:
+          'Starts a flow that starts by hand, such as a satisfaction survey; the conversation stays with who has it.',
         params: z.object({ id: z.string() }),
         body: z.strictObject({ flow: z.string('must be the name of a flow').max(40) }),
         response: { 201: run },
@@ -314,12 +376,15 @@ export async function flowRoutes(http: HttpServer, ports: HttpPorts): Promise<vo
     },
   )
 
-  /** Flows that walk just now, of all that the key may see; those that wait for a contact are no part of it. */
   http.get(
     '/flows/active',
     {
       config: { scope: 'read' },
       schema: {
+        operationId: 'getActiveFlows',
+        summary: 'Count the flows that walk just now',
+        description:
+          'Flows that walk just now, of all that the key may see; those that wait for a contact are no part of it.',
         response: {
           200: z.object({
             total: z.int(),
@@ -349,18 +414,22 @@ export async function flowRoutes(http: HttpServer, ports: HttpPorts): Promise<vo
     {
       config: { scope: 'read' },
       schema: {
+        operationId: 'listFlowTemplates',
+        summary: 'List the ready flows',
         response: { 200: z.object({ names: z.array(z.string()), languages: z.array(z.string()) }) },
       },
     },
     async () => ({ names: [...templateNames()], languages: [...templateLanguages()] }),
   )
 
-  /** A ready flow, to be adapted and put. */
   http.get(
     '/flow-templates/:name',
     {
-      config: { scope: 'read' },
+      config: { scope: 'read', errors: [flowErrors.UNKNOWN] },
       schema: {
+        operationId: 'getFlowTemplate',
+        summary: 'Show a ready flow, to be adapted and put',
+        description: 'A ready flow, to be adapted and put.',
         params: z.object({ name: z.string() }),
         querystring: z.strictObject({ language: z.string().default('en') }),
         response: { 200: z.record(z.string(), z.unknown()) },

@@ -1,4 +1,5 @@
 import { z } from 'zod'
+import { gatewayErrors } from '../../errors.ts'
 import { inboundShape, shownInbound } from '../inbound-shape.ts'
 import { instanceOf, instanceParams, noBody } from '../inputs.ts'
 import { PAGE_BYTES } from '../limits.ts'
@@ -7,8 +8,14 @@ import type { HttpPorts, HttpServer } from '../server.ts'
 const MAX_PAGE = 500
 
 const query = z.strictObject({
-  /** The `next` of the page before, or the id of the last message seen; without it, from the oldest on. */
-  after: z.coerce.number('must be a whole number').int('must be a whole number').min(0).default(0),
+  after: z.coerce
+    .number('must be a whole number')
+    .int('must be a whole number')
+    .min(0)
+    .default(0)
+    .describe(
+      'The `next` of the page before, or the id of the last message seen; without it, from the oldest on',
+    ),
   limit: z.coerce
     .number('must be a whole number')
     .int('must be a whole number')
@@ -33,8 +40,14 @@ export async function inboundRoutes(http: HttpServer, ports: HttpPorts): Promise
   http.get(
     '/instances/:id/inbound',
     {
-      config: { scope: 'read', byInstance: true },
-      schema: { params: instanceParams, querystring: query, response: { 200: page } },
+      config: { scope: 'read', byInstance: true, errors: [gatewayErrors.INSTANCE_UNKNOWN] },
+      schema: {
+        operationId: 'listInbound',
+        summary: 'List what contacts wrote, oldest first',
+        params: instanceParams,
+        querystring: query,
+        response: { 200: page },
+      },
     },
     async (request) => {
       const { id } = instanceOf(request, ports.instances)
@@ -53,8 +66,14 @@ export async function inboundRoutes(http: HttpServer, ports: HttpPorts): Promise
   http.get(
     '/instances/:id/inbound/set-aside',
     {
-      config: { scope: 'read', byInstance: true },
-      schema: { params: instanceParams, querystring: query, response: { 200: setAsidePage } },
+      config: { scope: 'read', byInstance: true, errors: [gatewayErrors.INSTANCE_UNKNOWN] },
+      schema: {
+        operationId: 'listSetAside',
+        summary: 'List messages that could not be processed',
+        params: instanceParams,
+        querystring: query,
+        response: { 200: setAsidePage },
+      },
     },
     async (request) => {
       const { id } = instanceOf(request, ports.instances)
@@ -77,8 +96,18 @@ export async function inboundRoutes(http: HttpServer, ports: HttpPorts): Promise
   http.post(
     '/instances/:id/inbound/set-aside/:message/retry',
     {
-      config: { scope: 'queue', byInstance: true },
-      schema: { params: setAsideParams, body: noBody, response: { 202: z.null() } },
+      config: {
+        scope: 'queue',
+        byInstance: true,
+        errors: [gatewayErrors.INSTANCE_UNKNOWN, gatewayErrors.NOT_SET_ASIDE],
+      },
+      schema: {
+        operationId: 'retrySetAside',
+        summary: 'Process a message that was set aside again',
+        params: setAsideParams,
+        body: noBody,
+        response: { 202: z.null() },
+      },
     },
     async (request, reply) => {
       const { id, tenant } = instanceOf(request, ports.instances)
@@ -90,8 +119,18 @@ export async function inboundRoutes(http: HttpServer, ports: HttpPorts): Promise
   http.delete(
     '/instances/:id/inbound/set-aside/:message',
     {
-      config: { scope: 'queue', byInstance: true },
-      schema: { params: setAsideParams, body: noBody, response: { 204: z.null() } },
+      config: {
+        scope: 'queue',
+        byInstance: true,
+        errors: [gatewayErrors.INSTANCE_UNKNOWN, gatewayErrors.NOT_SET_ASIDE],
+      },
+      schema: {
+        operationId: 'dropSetAside',
+        summary: 'Give up a message that was set aside',
+        params: setAsideParams,
+        body: noBody,
+        response: { 204: z.null() },
+      },
     },
     async (request, reply) => {
       const { id } = instanceOf(request, ports.instances)

@@ -1,4 +1,5 @@
 import { EclusaError } from '@eclusa/kernel'
+import { sessionErrors } from '@eclusa/session'
 import { z } from 'zod'
 import { gatewayErrors } from '../../errors.ts'
 import type { InstanceView } from '../../instances/instances.ts'
@@ -21,34 +22,37 @@ const sessionState = z.enum([
   'stopped',
 ])
 
-const createBody = z.strictObject({
-  name: z
-    .string({ error: 'must be a text' })
-    .trim()
-    .min(1, 'must not be empty')
-    .max(100, 'must have at most 100 characters'),
-})
+const createBody = z
+  .strictObject({
+    name: z
+      .string({ error: 'must be a text' })
+      .trim()
+      .min(1, 'must not be empty')
+      .max(100, 'must have at most 100 characters'),
+  })
+  .meta({ id: 'NewInstance', examples: [{ name: 'Front desk' }] })
 
 const created = z.object({ id: z.string(), state: sessionState })
 
-const instanceAnswer = z.object({
-  id: z.string(),
-  tenant: z.string(),
-  name: z.string(),
-  /** Lives in the simulator of the first minute. */
-  simulated: z.boolean(),
-  state: sessionState,
-  /** Since when it is in that state. */
-  since: z.iso.datetime(),
-  /** The phone number, once paired. */
-  number: z.string().nullable(),
-  reason: z.object({ code: z.string(), message: z.string() }).nullable(),
-  createdAt: z.iso.datetime(),
-})
+const instanceAnswer = z
+  .object({
+    id: z.string(),
+    tenant: z.string(),
+    name: z.string(),
+    simulated: z.boolean().describe('Lives in the simulator of the first minute'),
+    state: sessionState,
+    since: z.iso.datetime().describe('Since when it is in that state'),
+    number: z.string().nullable().describe('The phone number, once paired'),
+    reason: z.object({ code: z.string(), message: z.string() }).nullable(),
+    createdAt: z.iso.datetime(),
+  })
+  .meta({ id: 'Instance' })
 
 const listQuery = z.strictObject({
-  /** `hidden` also lists the simulated instances while the simulator is not running. */
-  include: z.literal('hidden', 'must be "hidden"').optional(),
+  include: z
+    .literal('hidden', 'must be "hidden"')
+    .optional()
+    .describe('`hidden` also lists the simulated instances while the simulator is not running'),
 })
 
 const pairingBody = z.strictObject({
@@ -62,8 +66,14 @@ export async function instanceRoutes(http: HttpServer, ports: HttpPorts): Promis
   http.post(
     '/tenants/:tenant/instances',
     {
-      config: { scope: 'control' },
-      schema: { params: tenantParams, body: createBody, response: { 201: created } },
+      config: { scope: 'control', errors: [gatewayErrors.TOO_MANY_INSTANCES] },
+      schema: {
+        operationId: 'createInstance',
+        summary: 'Make an instance, not started',
+        params: tenantParams,
+        body: createBody,
+        response: { 201: created },
+      },
     },
     async (request, reply) => {
       const instance = await instances.create({ tenant: tenantOf(request), name: request.body.name })
@@ -79,7 +89,12 @@ export async function instanceRoutes(http: HttpServer, ports: HttpPorts): Promis
     '/instances',
     {
       config: { scope: 'read', byInstance: true },
-      schema: { querystring: listQuery, response: { 200: z.object({ items: z.array(instanceAnswer) }) } },
+      schema: {
+        operationId: 'listInstances',
+        summary: 'List the instances that the key may see',
+        querystring: listQuery,
+        response: { 200: z.object({ items: z.array(instanceAnswer) }) },
+      },
     },
     async (request) => {
       const found = instances.list(callerOf(request), { hidden: request.query.include === 'hidden' })
@@ -90,19 +105,33 @@ export async function instanceRoutes(http: HttpServer, ports: HttpPorts): Promis
   http.get(
     '/instances/:id',
     {
-      config: { scope: 'read', byInstance: true },
-      schema: { params: instanceParams, response: { 200: instanceAnswer } },
+      config: { scope: 'read', byInstance: true, errors: [gatewayErrors.INSTANCE_UNKNOWN] },
+      schema: {
+        operationId: 'getInstance',
+        summary: 'Show an instance',
+        params: instanceParams,
+        response: { 200: instanceAnswer },
+      },
     },
     async (request) => toAnswer(instances.view(instanceOf(request, instances))),
   )
 
-  /** Logs out, cancels what waits, forgets everything of it. */
   http.delete(
     '/instances/:id',
-    { config: { scope: 'erase', byInstance: true }, schema: { params: instanceParams, body: noBody } },
+    {
+      config: { scope: 'erase', byInstance: true, errors: [gatewayErrors.INSTANCE_UNKNOWN] },
+      schema: {
+        operationId: 'deleteInstance',
+        summary: 'Log an instance out and forget everything of it',
+        description: 'Logs out, cancels what waits, forgets everything of it.',
+        params: instanceParams,
+        body: noBody,
+        response: { 204: z.null() },
+      },
+    },
     async (request, reply) => {
       await instances.delete(instanceOf(request, instances))
-      return reply.code(204).send()
+      return reply.code(204).send(null)
     },
   )
 
@@ -110,8 +139,21 @@ export async function instanceRoutes(http: HttpServer, ports: HttpPorts): Promis
     http.post(
       `/instances/:id/${verb}`,
       {
-        config: { scope: 'control', byInstance: true },
-        schema: { params: instanceParams, body: noBody, response: { 200: instanceAnswer } },
+        config: {
+          scope: 'control',
+          byInstance: true,
+          errors: [
+            gatewayErrors.INSTANCE_UNKNOWN,
+            ...(verb === 'start' ? [gatewayErrors.SIMULATION_OVER, sessionErrors.TOO_MANY] : []),
+          ],
+        },
+        schema: {
+          operationId: `${verb}Instance`,
+          summary: verbs[verb],
+          params: instanceParams,
+          body: noBody,
+          response: { 200: instanceAnswer },
+        },
       },
       async (request) => {
         const instance = instanceOf(request, instances)
@@ -121,10 +163,23 @@ export async function instanceRoutes(http: HttpServer, ports: HttpPorts): Promis
     )
   }
 
-  /** The QR code to scan, as a picture or as its text, by `Accept`. It changes every 20 to 60 s: ask again. */
   http.get(
     '/instances/:id/qr',
-    { config: { scope: 'control', byInstance: true }, schema: { params: instanceParams } },
+    {
+      config: {
+        scope: 'control',
+        byInstance: true,
+        errors: [gatewayErrors.INSTANCE_UNKNOWN, gatewayErrors.NO_QR, gatewayErrors.NOT_ACCEPTABLE],
+      },
+      schema: {
+        operationId: 'getQr',
+        summary: 'The QR code to scan',
+        description:
+          'The QR code to scan, as a picture or as its text, by `Accept`. It changes every 20 to 60 s: ask again.',
+        params: instanceParams,
+        response: { 200: { content: qrForms } },
+      },
+    },
     async (request, reply) => {
       const instance = instanceOf(request, instances)
       const form = qrFormOf(request.headers.accept)
@@ -144,12 +199,23 @@ export async function instanceRoutes(http: HttpServer, ports: HttpPorts): Promis
     },
   )
 
-  /** The eight characters to type into the phone that has `number`. */
   http.post(
     '/instances/:id/pairing-code',
     {
-      config: { scope: 'control', byInstance: true },
+      config: {
+        scope: 'control',
+        byInstance: true,
+        errors: [
+          gatewayErrors.INSTANCE_UNKNOWN,
+          sessionErrors.ALREADY_PAIRED,
+          sessionErrors.NOT_STARTED,
+          sessionErrors.NOT_WAITING_FOR_CODE,
+        ],
+      },
       schema: {
+        operationId: 'requestPairingCode',
+        summary: 'Ask for the code to type into the phone',
+        description: 'The eight characters to type into the phone that has `number`.',
         params: instanceParams,
         body: pairingBody,
         response: { 200: z.object({ code: z.string() }) },
@@ -163,7 +229,19 @@ export async function instanceRoutes(http: HttpServer, ports: HttpPorts): Promis
   )
 }
 
-type QrForm = 'image/svg+xml' | 'image/png' | 'application/json'
+const verbs = {
+  start: 'Connect an instance',
+  stop: 'Disconnect an instance; it stays paired',
+  logout: 'Log an instance out: it has to be paired anew',
+} as const
+
+const qrForms = {
+  'image/svg+xml': { schema: z.string() },
+  'image/png': { schema: z.custom<Buffer>().meta({ type: 'string', format: 'binary' }) },
+  'application/json': { schema: z.object({ qr: z.string(), expiresAt: z.iso.datetime() }) },
+}
+
+type QrForm = keyof typeof qrForms
 
 /** The first of our forms in the order of the header; quality numbers are not weighed. JSON when all are welcome. */
 function qrFormOf(accept: string | undefined): QrForm {

@@ -1,6 +1,7 @@
 import { DAY, type InstanceId, parseInstanceId } from '@eclusa/kernel'
 import type { FastifyRequest } from 'fastify'
 import { z } from 'zod'
+import { gatewayErrors } from '../../errors.ts'
 import { AddressRanges, addressRange } from '../../keys/address-ranges.ts'
 import type { ApiKeyView, NewKey } from '../../keys/api-keys.ts'
 import { MAX_KEY_ADDRESSES, MAX_KEY_INSTANCES } from '../../keys/limits.ts'
@@ -60,8 +61,7 @@ const rotateBody = z.strictObject({
 const shownKey = z.object({
   id: z.string(),
   name: z.string(),
-  /** Null: an operator's key. */
-  tenant: z.string().nullable(),
+  tenant: z.string().nullable().describe("Null: an operator's key"),
   scopes: z.array(scope),
   instances: z.array(z.string()).nullable(),
   addresses: z.array(z.string()).nullable(),
@@ -69,8 +69,10 @@ const shownKey = z.object({
   madeBy: z.string().nullable(),
   createdAt: z.iso.datetime(),
   expiresAt: z.iso.datetime().nullable(),
-  /** At most a minute late, or what one process knows of itself. */
-  lastUsedAt: z.iso.datetime().nullable(),
+  lastUsedAt: z.iso
+    .datetime()
+    .nullable()
+    .describe('At most a minute late, or what one process knows of itself'),
 })
 
 /** The only time that the key itself is told. */
@@ -84,43 +86,97 @@ const config = { scope: 'admin', audit: 'own' } as const
 export async function keyRoutes(http: HttpServer, ports: HttpPorts): Promise<void> {
   const { keys, instances, audited } = ports
 
-  /** All that the key may see, oldest first. */
-  http.get('/keys', { config, schema: { response: { 200: list } } }, async (request) => ({
-    items: keys.list(callerOf(request).reach).map(shown),
-  }))
+  http.get(
+    '/keys',
+    {
+      config,
+      schema: {
+        operationId: 'listKeys',
+        summary: 'List keys, oldest first',
+        description: 'All that the key may see.',
+        response: { 200: list },
+      },
+    },
+    async (request) => ({
+      items: keys.list(callerOf(request).reach).map(shown),
+    }),
+  )
 
   http.get(
     '/tenants/:tenant/keys',
-    { config, schema: { params: tenantParams, response: { 200: list } } },
+    {
+      config,
+      schema: {
+        operationId: 'listKeysOfTenant',
+        summary: 'List the keys of a tenant',
+        params: tenantParams,
+        response: { 200: list },
+      },
+    },
     async (request) => ({ items: keys.list(tenantOf(request)).map(shown) }),
   )
 
-  /** With the reach of the key that asks: an operator's makes an operator's. */
   http.post(
     '/keys',
-    { config, schema: { body: makeBody, response: { 201: madeKey } } },
+    {
+      config: { ...config, errors: [gatewayErrors.KEY_TOO_STRONG, gatewayErrors.TOO_MANY_KEYS] },
+      schema: {
+        operationId: 'createKey',
+        summary: 'Make a key with the reach of the key that asks',
+        description: "The key itself is told this once. An operator's key makes an operator's.",
+        body: makeBody,
+        response: { 201: madeKey },
+      },
+    },
     async (request, reply) => reply.code(201).send(await make(request, callerOf(request).reach)),
   )
 
-  /** For one tenant. */
   http.post(
     '/tenants/:tenant/keys',
-    { config, schema: { params: tenantParams, body: makeBody, response: { 201: madeKey } } },
+    {
+      config: { ...config, errors: [gatewayErrors.KEY_TOO_STRONG, gatewayErrors.TOO_MANY_KEYS] },
+      schema: {
+        operationId: 'createKeyOfTenant',
+        summary: 'Make a key of a tenant',
+        description: 'The key itself is told this once.',
+        params: tenantParams,
+        body: makeBody,
+        response: { 201: madeKey },
+      },
+    },
     async (request, reply) => reply.code(201).send(await make(request, tenantOf(request))),
   )
 
   http.get(
     '/keys/:key',
-    { config, schema: { params: keyParams, response: { 200: shownKey } } },
+    {
+      config: { ...config, errors: [gatewayErrors.KEY_UNKNOWN] },
+      schema: {
+        operationId: 'getKey',
+        summary: 'Show a key',
+        params: keyParams,
+        response: { 200: shownKey },
+      },
+    },
     async (request) => shown(keys.get(request.params.key, callerOf(request).reach)),
   )
 
-  /** A new key with the same rights; the old one works a while longer, so that nothing stands still. */
   http.post(
     '/keys/:key/rotate',
     {
-      config,
+      config: {
+        ...config,
+        errors: [
+          gatewayErrors.KEY_UNKNOWN,
+          gatewayErrors.KEY_PRESET,
+          gatewayErrors.KEY_TOO_STRONG,
+          gatewayErrors.TOO_MANY_KEYS,
+        ],
+      },
       schema: {
+        operationId: 'rotateKey',
+        summary: 'Make a new key with the same rights',
+        description: 'The old one works a while longer, so that nothing stands still.',
         params: keyParams,
         body: rotateBody.default({ overlapMs: DEFAULT_OVERLAP_MS }),
         response: { 201: madeKey.extend({ oldEndsAt: z.iso.datetime() }) },
@@ -136,10 +192,27 @@ export async function keyRoutes(http: HttpServer, ports: HttpPorts): Promise<voi
     },
   )
 
-  /** From the answer on it is no key any more. */
   http.delete(
     '/keys/:key',
-    { config, schema: { params: keyParams, body: noBody, response: { 204: z.null() } } },
+    {
+      config: {
+        ...config,
+        errors: [
+          gatewayErrors.KEY_UNKNOWN,
+          gatewayErrors.KEY_PRESET,
+          gatewayErrors.KEY_LAST,
+          gatewayErrors.KEY_TOO_STRONG,
+        ],
+      },
+      schema: {
+        operationId: 'revokeKey',
+        summary: 'Revoke a key',
+        description: 'From the answer on it is no key any more.',
+        params: keyParams,
+        body: noBody,
+        response: { 204: z.null() },
+      },
+    },
     async (request, reply) => {
       await keys.revoke(request.params.key, byOf(request))
       return reply.code(204).send(null)

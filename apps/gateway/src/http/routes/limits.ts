@@ -17,37 +17,47 @@ const rate = z.strictObject({ everyMs: whole(0, MAX_EVERY_MS), burst: whole(1, M
 const timeOfDay = z.string('must be a time such as 20:00').regex(TIME_OF_DAY, 'must be a time such as 20:00')
 
 /** What is left out is as for everybody (for an instance: as for its tenant). */
-const bodyOfTenant = z.strictObject({
-  enabled: z.boolean('must be true or false').optional(),
-  conversation: rate.optional(),
-  cold: rate.optional(),
-  instance: rate.optional(),
-  tenant: rate.optional(),
-  maxPerContactHour: whole(1, 1000).optional(),
-  maxPerContactDay: whole(1, 1000).optional(),
-  maxNewContactsPerDay: whole(0, MAX_NEW_CONTACTS).optional(),
-  maxSameTextPerHour: whole(1, 1_000_000).optional(),
-  minDeliveredPercent: whole(0, 100).optional(),
-  minRepliesPercent: whole(0, 100).optional(),
-  maxOptOutsPercent: whole(0, 100).optional(),
-  /** On the clock of the contact's zone; the same time twice: none. */
-  quietHours: z.strictObject({ from: timeOfDay, to: timeOfDay }).optional(),
-  quietSundays: z.boolean('must be true or false').optional(),
-  holidays: z
-    .array(
-      z
-        .string('must be a day such as 12-25')
-        .refine(isDayOfRest, 'must be a day such as 12-25 or 2027-03-26'),
-      'must be a list of days',
-    )
-    .max(MAX_DAYS_OF_REST, `must be at most ${MAX_DAYS_OF_REST} days`)
-    .optional(),
-  /** Of contacts whose number does not tell theirs. */
-  zone: z.string('must be a time zone such as America/Sao_Paulo').max(64, 'is too long').optional(),
-})
+const bodyOfTenant = z
+  .strictObject({
+    enabled: z.boolean('must be true or false').optional(),
+    conversation: rate.optional(),
+    cold: rate.optional(),
+    instance: rate.optional(),
+    tenant: rate.optional(),
+    maxPerContactHour: whole(1, 1000).optional(),
+    maxPerContactDay: whole(1, 1000).optional(),
+    maxNewContactsPerDay: whole(0, MAX_NEW_CONTACTS).optional(),
+    maxSameTextPerHour: whole(1, 1_000_000).optional(),
+    minDeliveredPercent: whole(0, 100).optional(),
+    minRepliesPercent: whole(0, 100).optional(),
+    maxOptOutsPercent: whole(0, 100).optional(),
+    quietHours: z
+      .strictObject({ from: timeOfDay, to: timeOfDay })
+      .optional()
+      .describe("On the clock of the contact's zone; the same time twice: none"),
+    quietSundays: z.boolean('must be true or false').optional(),
+    holidays: z
+      .array(
+        z
+          .string('must be a day such as 12-25')
+          .refine(isDayOfRest, 'must be a day such as 12-25 or 2027-03-26'),
+        'must be a list of days',
+      )
+      .max(MAX_DAYS_OF_REST, `must be at most ${MAX_DAYS_OF_REST} days`)
+      .optional(),
+    zone: z
+      .string('must be a time zone such as America/Sao_Paulo')
+      .max(64, 'is too long')
+      .optional()
+      .describe('Of contacts whose number does not tell theirs'),
+  })
+  .meta({
+    id: 'TenantLimits',
+    examples: [{ maxNewContactsPerDay: 100, quietHours: { from: '21:00', to: '08:00' } }],
+  })
 
 /** An instance has no rate of its tenant's. */
-const bodyOfInstance = bodyOfTenant.omit({ tenant: true })
+const bodyOfInstance = bodyOfTenant.omit({ tenant: true }).meta({ id: 'InstanceLimits' })
 
 type LimitsBody = z.input<typeof bodyOfTenant>
 

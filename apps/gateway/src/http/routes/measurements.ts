@@ -14,6 +14,9 @@ export async function measurementRoutes(http: HttpServer, ports: HttpPorts): Pro
     {
       config,
       schema: {
+        operationId: 'getMeasurements',
+        summary: 'How the gateway did in the last hour or day',
+
         querystring: z.strictObject({
           span: z.enum(['hour', 'day'], 'must be "hour" or "day"').default('hour'),
         }),
@@ -30,7 +33,16 @@ export async function measurementRoutes(http: HttpServer, ports: HttpPorts): Pro
     },
   )
 
-  http.get('/caches', { config, schema: { response: { 200: cachesReportSchema } } }, async () =>
-    ports.caches(),
+  http.get(
+    '/caches',
+    {
+      config,
+      schema: {
+        operationId: 'getCaches',
+        summary: 'How the caches are',
+        response: { 200: cachesReportSchema },
+      },
+    },
+    async () => ports.caches(),
   )
 }

@@ -5,7 +5,14 @@ import type { HttpPorts, HttpServer } from '../server.ts'
 export async function memoryRoutes(http: HttpServer, ports: HttpPorts): Promise<void> {
   http.get(
     '/memory',
-    { config: { scope: 'read', operatorsOnly: true }, schema: { response: { 200: memoryReportSchema } } },
+    {
+      config: { scope: 'read', operatorsOnly: true },
+      schema: {
+        operationId: 'getMemory',
+        summary: 'How memory is divided, used and given up just now',
+        response: { 200: memoryReportSchema },
+      },
+    },
     async () => ports.memory(),
   )
 }

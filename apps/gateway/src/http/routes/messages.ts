@@ -11,7 +11,7 @@ import {
 } from '@eclusa/queue'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
-import { messageErrors } from '../../errors.ts'
+import { gatewayErrors, messageErrors } from '../../errors.ts'
 import type { Instance } from '../../instances/instance-store.ts'
 import { maySee } from '../../keys/scopes.ts'
 import { callerOf } from '../auth.ts'
@@ -32,26 +32,37 @@ const WARN_ABOVE_WAITING = 500
 
 const messageState = z.enum(['PENDING', 'PROCESSING', 'SENT', 'DELIVERED', 'READ', 'FAILED', 'CANCELLED'])
 
-const sendBody = z.strictObject({
-  to: z.string({ error: 'must be a phone number such as +5511999990000' }).max(200, 'is too long'),
-  text: textInput,
-  /** Before or after others of the same chat; never before one that is being sent. */
-  priority: z.enum(['urgent', 'normal', 'bulk'], 'must be "urgent", "normal" or "bulk"').optional(),
-  /** `proactive` needs the contact's consent on record, and waits at night. */
-  purpose: z.enum(['reply', 'proactive'], 'must be "reply" or "proactive"').optional(),
-  /** Why, for the record; an urgent proactive message needs one. */
-  reason: z
-    .string('must be a text')
-    .trim()
-    .min(1, 'must not be empty')
-    .max(MAX_REASON_LENGTH, `must have at most ${MAX_REASON_LENGTH} characters`)
-    .optional(),
-  /** Not before; then it takes its place in its chat. */
-  sendAt: instantInput.optional(),
-  /** Not after. */
-  expiresAt: instantInput.optional(),
-  maxRetries: z.int('must be a whole number').min(0, 'must be 0 to 20').max(20, 'must be 0 to 20').optional(),
-})
+const sendBody = z
+  .strictObject({
+    to: z.string({ error: 'must be a phone number such as +5511999990000' }).max(200, 'is too long'),
+    text: textInput,
+    priority: z
+      .enum(['urgent', 'normal', 'bulk'], 'must be "urgent", "normal" or "bulk"')
+      .optional()
+      .describe('Before or after others of the same chat; never before one that is being sent'),
+    purpose: z
+      .enum(['reply', 'proactive'], 'must be "reply" or "proactive"')
+      .optional()
+      .describe("`proactive` needs the contact's consent on record, and waits at night"),
+    /** Why, for the record; an urgent proactive message needs one. */
+    reason: z
+      .string('must be a text')
+      .trim()
+      .min(1, 'must not be empty')
+      .max(MAX_REASON_LENGTH, `must have at most ${MAX_REASON_LENGTH} characters`)
+      .optional(),
+    sendAt: instantInput.optional().describe('Not before; then it takes its place in its chat'),
+    expiresAt: instantInput.optional().describe('Not after'),
+    maxRetries: z
+      .int('must be a whole number')
+      .min(0, 'must be 0 to 20')
+      .max(20, 'must be 0 to 20')
+      .optional(),
+  })
+  .meta({
+    id: 'NewMessage',
+    examples: [{ to: '+5511999990000', text: 'Your order has left our warehouse.' }],
+  })
 
 const batchBody = z.strictObject({
   messages: z
@@ -67,20 +78,22 @@ const sendHeaders = z.looseObject({
     .optional(),
 })
 
-const accepted = z.object({ id: z.string(), state: messageState })
+const accepted = z.object({ id: z.string(), state: messageState }).meta({ id: 'AcceptedMessage' })
 
-const message = z.object({
-  id: z.string(),
-  state: messageState,
-  waMessageId: z.string(),
-  acceptedAt: z.iso.datetime(),
-  sentAt: z.iso.datetime().nullable(),
-  deliveredAt: z.iso.datetime().nullable(),
-  readAt: z.iso.datetime().nullable(),
-  failure: z.object({ code: z.string(), message: z.string() }).nullable(),
-})
+const message = z
+  .object({
+    id: z.string(),
+    state: messageState,
+    waMessageId: z.string(),
+    acceptedAt: z.iso.datetime(),
+    sentAt: z.iso.datetime().nullable(),
+    deliveredAt: z.iso.datetime().nullable(),
+    readAt: z.iso.datetime().nullable(),
+    failure: z.object({ code: z.string(), message: z.string() }).nullable(),
+  })
+  .meta({ id: 'Message' })
 
-const listed = message.extend({ instance: z.string(), chat: z.string() })
+const listed = message.extend({ instance: z.string(), chat: z.string() }).meta({ id: 'ListedMessage' })
 
 const listQuery = z.strictObject({
   instance: z.string().max(40, 'is too long').optional(),
@@ -97,8 +110,10 @@ const listQuery = z.strictObject({
 
 const page = z.object({
   items: z.array(listed),
-  /** Give it as `before` to go on; null at the end. A page may be empty and not the last. */
-  next: z.string().nullable(),
+  next: z
+    .string()
+    .nullable()
+    .describe('Give it as `before` to go on; null at the end. A page may be empty and not the last'),
 })
 
 const waiting = z.object({
@@ -108,7 +123,7 @@ const waiting = z.object({
   expiresAt: z.iso.datetime().nullable(),
 })
 
-const messageParams = z.object({ id: z.string() })
+const messageParams = z.object({ id: z.string().describe('Id of a message: `msg_…`') })
 
 type SendInput = z.output<typeof sendBody>
 
@@ -117,12 +132,33 @@ export async function messageRoutes(http: HttpServer, ports: HttpPorts): Promise
   const { conversations, instances, queue, reads } = ports
   const { outbox, control } = queue
 
-  /** 202 means: on disk. The same `Idempotency-Key` again gives the same answer and sends nothing. */
   http.post(
     '/instances/:id/messages',
     {
-      config: { scope: 'send', byInstance: true },
-      schema: { params: instanceParams, headers: sendHeaders, body: sendBody, response: { 202: accepted } },
+      config: {
+        scope: 'send',
+        byInstance: true,
+        errors: [
+          gatewayErrors.INSTANCE_UNKNOWN,
+          gatewayErrors.SIMULATION_OVER,
+          careErrors.CONSENT_MISSING,
+          queueErrors.BAD_CONTENT,
+          queueErrors.BAD_TIME,
+          queueErrors.REASON_MISSING,
+          queueErrors.IDEMPOTENCY_IN_FLIGHT,
+          queueErrors.IDEMPOTENCY_MISMATCH,
+        ],
+      },
+      schema: {
+        operationId: 'sendMessage',
+        summary: 'Queue a text message',
+        description:
+          '202 means: on disk. The same `Idempotency-Key` again gives the same answer and sends nothing.',
+        params: instanceParams,
+        headers: sendHeaders,
+        body: sendBody,
+        response: { 202: accepted },
+      },
     },
     async (request, reply) => {
       const instance = instanceOf(request, instances)
@@ -140,12 +176,28 @@ export async function messageRoutes(http: HttpServer, ports: HttpPorts): Promise
     },
   )
 
-  /** Up to 100 at once, queued in this order: all of them, or none. One key answers for all. */
   http.post(
     '/instances/:id/messages/batch',
     {
-      config: { scope: 'send', byInstance: true },
+      config: {
+        scope: 'send',
+        byInstance: true,
+        errors: [
+          gatewayErrors.INSTANCE_UNKNOWN,
+          gatewayErrors.SIMULATION_OVER,
+          careErrors.CONSENT_MISSING,
+          queueErrors.BAD_CONTENT,
+          queueErrors.BAD_TIME,
+          queueErrors.REASON_MISSING,
+          queueErrors.IDEMPOTENCY_IN_FLIGHT,
+          queueErrors.IDEMPOTENCY_MISMATCH,
+        ],
+      },
       schema: {
+        operationId: 'sendBatch',
+        summary: 'Queue up to 100 messages, all or none',
+        description:
+          'Up to 100 at once, queued in this order: all of them, or none. One key answers for all.',
         params: instanceParams,
         headers: sendHeaders,
         body: batchBody,
@@ -173,12 +225,17 @@ export async function messageRoutes(http: HttpServer, ports: HttpPorts): Promise
     },
   )
 
-  /** Newest first, those that wait and those that ended in the last 72 hours. */
   http.get(
     '/messages',
     {
-      config: { scope: 'read', byInstance: true },
-      schema: { querystring: listQuery, response: { 200: page } },
+      config: { scope: 'read', byInstance: true, errors: [gatewayErrors.INSTANCE_UNKNOWN] },
+      schema: {
+        operationId: 'listMessages',
+        summary: 'List messages, newest first',
+        description: 'Newest first, those that wait and those that ended in the last 72 hours.',
+        querystring: listQuery,
+        response: { 200: page },
+      },
     },
     async (request) => {
       const { instance, chat, state, before, limit } = request.query
@@ -205,18 +262,29 @@ export async function messageRoutes(http: HttpServer, ports: HttpPorts): Promise
   http.get(
     '/messages/:id',
     {
-      config: { scope: 'read', byInstance: true },
-      schema: { params: messageParams, response: { 200: message } },
+      config: { scope: 'read', byInstance: true, errors: [messageErrors.FORGOTTEN] },
+      schema: {
+        operationId: 'getMessage',
+        summary: 'Show what became of a message',
+        params: messageParams,
+        response: { 200: message },
+      },
     },
     async (request) => toAnswer(await statusFor(request)),
   )
 
-  /** Everything that keeps a message from being sent now; `waits` is empty when it does not wait. */
   http.get(
     '/messages/:id/why',
     {
-      config: { scope: 'read', byInstance: true },
-      schema: { params: messageParams, response: { 200: waiting } },
+      config: { scope: 'read', byInstance: true, errors: [messageErrors.FORGOTTEN] },
+      schema: {
+        operationId: 'explainMessage',
+        summary: 'Why a message waits',
+        description:
+          'Everything that keeps a message from being sent now; `waits` is empty when it does not wait.',
+        params: messageParams,
+        response: { 200: waiting },
+      },
     },
     async (request) => {
       const { id, state } = await statusFor(request)
@@ -230,12 +298,27 @@ export async function messageRoutes(http: HttpServer, ports: HttpPorts): Promise
     },
   )
 
-  /** Only a message that waits can be cancelled: 409 once it is on the wire or finished. */
   http.delete(
     '/messages/:id',
     {
-      config: { scope: 'queue', byInstance: true },
-      schema: { params: messageParams, body: noBody, response: { 200: message } },
+      config: {
+        scope: 'queue',
+        byInstance: true,
+        errors: [
+          messageErrors.FORGOTTEN,
+          queueErrors.NOT_FOUND,
+          queueErrors.FINISHED,
+          queueErrors.ON_THE_WIRE,
+        ],
+      },
+      schema: {
+        operationId: 'cancelMessage',
+        summary: 'Cancel a message that waits',
+        description: 'Only a message that waits can be cancelled: 409 once it is on the wire or finished.',
+        params: messageParams,
+        body: noBody,
+        response: { 200: message },
+      },
     },
     async (request) => {
       const { id } = await statusFor(request)
@@ -243,12 +326,22 @@ export async function messageRoutes(http: HttpServer, ports: HttpPorts): Promise
     },
   )
 
-  /** To the head of its chat, and due at once. */
   http.post(
     '/messages/:id/send-now',
     {
-      config: { scope: 'queue', byInstance: true },
-      schema: { params: messageParams, body: noBody, response: { 200: message } },
+      config: {
+        scope: 'queue',
+        byInstance: true,
+        errors: [messageErrors.FORGOTTEN, queueErrors.NOT_WAITING],
+      },
+      schema: {
+        operationId: 'sendMessageNow',
+        summary: 'Put a message at the head of its chat, due at once',
+        description: 'To the head of its chat, and due at once.',
+        params: messageParams,
+        body: noBody,
+        response: { 200: message },
+      },
     },
     async (request) => {
       const { id } = await statusFor(request)
@@ -257,12 +350,18 @@ export async function messageRoutes(http: HttpServer, ports: HttpPorts): Promise
     },
   )
 
-  /** A failed message waits again, under the same WhatsApp id. */
   http.post(
     '/messages/:id/retry',
     {
-      config: { scope: 'queue', byInstance: true },
-      schema: { params: messageParams, body: noBody, response: { 200: message } },
+      config: { scope: 'queue', byInstance: true, errors: [messageErrors.FORGOTTEN, queueErrors.NOT_FAILED] },
+      schema: {
+        operationId: 'retryMessage',
+        summary: 'Let a failed message wait again',
+        description: 'A failed message waits again, under the same WhatsApp id.',
+        params: messageParams,
+        body: noBody,
+        response: { 200: message },
+      },
     },
     async (request) => {
       const { id } = await statusFor(request)

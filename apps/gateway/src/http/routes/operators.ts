@@ -1,5 +1,12 @@
-import { assertDone, MAX_CAPACITY, MAX_SECTORS, parseOperatorId, parseSectorId } from '@eclusa/flows'
-import { type BusinessHours, parseBusinessHours, parseContactId } from '@eclusa/kernel'
+import {
+  assertDone,
+  conversationErrors,
+  MAX_CAPACITY,
+  MAX_SECTORS,
+  parseOperatorId,
+  parseSectorId,
+} from '@eclusa/flows'
+import { type BusinessHours, kernelErrors, parseBusinessHours, parseContactId } from '@eclusa/kernel'
 import { z } from 'zod'
 import {
   actorOf,
@@ -32,16 +39,20 @@ const rule = z.enum(
 )
 
 const sectorParams = tenantParams.extend({ sector: z.string() })
-const sectorBody = z.strictObject({
-  id: sectorInput,
-  name: nameInput,
-  isDefault: z.boolean('must be true or false').default(false),
-  rule: rule.default('least_busy'),
-})
+const sectorBody = z
+  .strictObject({
+    id: sectorInput,
+    name: nameInput,
+    isDefault: z.boolean('must be true or false').default(false),
+    rule: rule.default('least_busy'),
+  })
+  .meta({ id: 'NewSector', examples: [{ id: 'sales', name: 'Sales', isDefault: true, rule: 'least_busy' }] })
 const sectorChange = z.strictObject({
   name: nameInput.optional(),
-  /** Another one becomes the default instead. */
-  isDefault: z.literal(true, 'must be true: name another sector to make it the default').optional(),
+  isDefault: z
+    .literal(true, 'must be true: name another sector to make it the default')
+    .optional()
+    .describe('Another one becomes the default instead'),
   rule: rule.optional(),
 })
 
@@ -63,23 +74,28 @@ const ofSectors = z
   )
   .max(MAX_SECTORS, `must have at most ${MAX_SECTORS} sectors`)
   .refine((all) => new Set(all.map(({ sector }) => sector)).size === all.length, 'names a sector twice')
-const operatorBody = z.strictObject({
-  name: nameInput,
-  isAdmin: z.boolean('must be true or false').default(false),
-  /** Conversations at a time. */
-  capacity: capacity.default(5),
-  sectors: ofSectors.default([]),
-  /** As business hours everywhere; null: whenever online. */
-  hours: z.unknown().optional(),
-})
-const operatorChange = z.strictObject({
-  name: nameInput.optional(),
-  isAdmin: z.boolean('must be true or false').optional(),
-  capacity: capacity.optional(),
-  sectors: ofSectors.optional(),
-  hours: z.unknown().optional(),
-  availability: z.enum(['online', 'away', 'offline'], 'must be "online", "away" or "offline"').optional(),
-})
+const operatorBody = z
+  .strictObject({
+    name: nameInput,
+    isAdmin: z.boolean('must be true or false').default(false),
+    capacity: capacity.default(5).describe('Conversations at a time'),
+    sectors: ofSectors.default([]),
+    hours: z.unknown().optional().describe('As business hours everywhere; null: whenever online'),
+  })
+  .meta({
+    id: 'NewOperator',
+    examples: [{ name: 'Ana', capacity: 5, sectors: [{ sector: 'sales', skills: ['english'] }] }],
+  })
+const operatorChange = z
+  .strictObject({
+    name: nameInput.optional(),
+    isAdmin: z.boolean('must be true or false').optional(),
+    capacity: capacity.optional(),
+    sectors: ofSectors.optional(),
+    hours: z.unknown().optional(),
+    availability: z.enum(['online', 'away', 'offline'], 'must be "online", "away" or "offline"').optional(),
+  })
+  .meta({ id: 'OperatorChange', examples: [{ availability: 'online' }] })
 
 const contactParams = tenantParams.extend({ contact: z.string() })
 const owner = z.object({ operator: z.string().nullable() })
@@ -89,12 +105,17 @@ export async function operatorRoutes(http: HttpServer, ports: HttpPorts): Promis
   const { conversations, reads } = ports
   const { sectors, operators } = conversations
 
-  /** Each with its line: how many wait, and since when the first. */
   http.get(
     '/tenants/:tenant/sectors',
     {
       config: { scope: 'read' },
-      schema: { params: tenantParams, response: { 200: z.object({ items: z.array(sectorShape) }) } },
+      schema: {
+        operationId: 'listSectors',
+        summary: 'List sectors, each with its line',
+        description: 'Each with its line: how many wait, and since when the first.',
+        params: tenantParams,
+        response: { 200: z.object({ items: z.array(sectorShape) }) },
+      },
     },
     async (request) => {
       const tenant = tenantOf(request)
@@ -108,8 +129,14 @@ export async function operatorRoutes(http: HttpServer, ports: HttpPorts): Promis
   http.post(
     '/tenants/:tenant/sectors',
     {
-      config: { scope: 'app' },
-      schema: { params: tenantParams, body: sectorBody, response: { 201: sectorShape } },
+      config: { scope: 'app', errors: [conversationErrors.SECTOR_TAKEN, conversationErrors.LIMIT_REACHED] },
+      schema: {
+        operationId: 'createSector',
+        summary: 'Make a sector',
+        params: tenantParams,
+        body: sectorBody,
+        response: { 201: sectorShape },
+      },
     },
     async (request, reply) => {
       const made = await sectors.create({ tenant: tenantOf(request), ...request.body })
@@ -120,8 +147,14 @@ export async function operatorRoutes(http: HttpServer, ports: HttpPorts): Promis
   http.patch(
     '/tenants/:tenant/sectors/:sector',
     {
-      config: { scope: 'app' },
-      schema: { params: sectorParams, body: sectorChange, response: { 200: sectorShape } },
+      config: { scope: 'app', errors: [conversationErrors.SECTOR_UNKNOWN] },
+      schema: {
+        operationId: 'changeSector',
+        summary: 'Change a sector',
+        params: sectorParams,
+        body: sectorChange,
+        response: { 200: sectorShape },
+      },
     },
     async (request) => {
       const tenant = tenantOf(request)
@@ -132,22 +165,33 @@ export async function operatorRoutes(http: HttpServer, ports: HttpPorts): Promis
     },
   )
 
-  /** Refused while anybody is in it. */
   http.delete(
     '/tenants/:tenant/sectors/:sector',
-    { config: { scope: 'app' }, schema: { params: sectorParams, body: noBody, response: { 204: z.null() } } },
+    {
+      config: { scope: 'app', errors: [conversationErrors.SECTOR_UNKNOWN, conversationErrors.SECTOR_IN_USE] },
+      schema: {
+        operationId: 'deleteSector',
+        summary: 'Delete a sector that is empty',
+        description: 'Refused while anybody is in it.',
+        params: sectorParams,
+        body: noBody,
+        response: { 204: z.null() },
+      },
+    },
     async (request, reply) => {
       await sectors.delete(tenantOf(request), sectorOf(request.params.sector))
       return reply.code(204).send(null)
     },
   )
 
-  /** Who waits, the first first; go on with `next` as `after`. */
   http.get(
     '/tenants/:tenant/sectors/:sector/line',
     {
-      config: { scope: 'read' },
+      config: { scope: 'read', errors: [conversationErrors.SECTOR_UNKNOWN] },
       schema: {
+        operationId: 'listLine',
+        summary: 'List who waits in a sector, the first first',
+        description: 'Who waits, the first first; go on with `next` as `after`.',
         params: sectorParams,
         querystring: z.strictObject({ after: cursorInput.default(0), limit: limitInput(500, 50) }),
         response: { 200: z.object({ items: z.array(conversationShape), next: z.number().nullable() }) },
@@ -163,12 +207,23 @@ export async function operatorRoutes(http: HttpServer, ports: HttpPorts): Promis
     },
   )
 
-  /** An operator takes the first whom they can answer. */
   http.post(
     '/tenants/:tenant/sectors/:sector/take',
     {
-      config: { scope: 'app' },
+      config: {
+        scope: 'app',
+        errors: [
+          conversationErrors.SECTOR_UNKNOWN,
+          conversationErrors.OPERATOR_UNKNOWN,
+          conversationErrors.OPERATOR_AWAY,
+          conversationErrors.OPERATOR_FULL,
+          conversationErrors.NOT_WAITING,
+        ],
+      },
       schema: {
+        operationId: 'takeFromLine',
+        summary: 'Let an operator take the first they can answer',
+        description: 'An operator takes the first whom they can answer.',
         params: sectorParams,
         body: z.strictObject({ operator: operatorInput }),
         response: { 200: conversationShape },
@@ -187,7 +242,12 @@ export async function operatorRoutes(http: HttpServer, ports: HttpPorts): Promis
     '/tenants/:tenant/operators',
     {
       config: { scope: 'read' },
-      schema: { params: tenantParams, response: { 200: z.object({ items: z.array(operatorShape) }) } },
+      schema: {
+        operationId: 'listOperators',
+        summary: 'List operators',
+        params: tenantParams,
+        response: { 200: z.object({ items: z.array(operatorShape) }) },
+      },
     },
     async (request) => {
       const tenant = tenantOf(request)
@@ -198,12 +258,21 @@ export async function operatorRoutes(http: HttpServer, ports: HttpPorts): Promis
     },
   )
 
-  /** Offline at first. */
   http.post(
     '/tenants/:tenant/operators',
     {
-      config: { scope: 'app' },
-      schema: { params: tenantParams, body: operatorBody, response: { 201: operatorShape } },
+      config: {
+        scope: 'app',
+        errors: [conversationErrors.LIMIT_REACHED, conversationErrors.SECTOR_UNKNOWN, kernelErrors.BAD_HOURS],
+      },
+      schema: {
+        operationId: 'createOperator',
+        summary: 'Make an operator, offline at first',
+        description: 'Offline at first.',
+        params: tenantParams,
+        body: operatorBody,
+        response: { 201: operatorShape },
+      },
     },
     async (request, reply) => {
       const made = await operators.create(tenantOf(request), {
@@ -216,7 +285,15 @@ export async function operatorRoutes(http: HttpServer, ports: HttpPorts): Promis
 
   http.get(
     '/tenants/:tenant/operators/:operator',
-    { config: { scope: 'read' }, schema: { params: operatorParams, response: { 200: operatorShape } } },
+    {
+      config: { scope: 'read', errors: [conversationErrors.OPERATOR_UNKNOWN] },
+      schema: {
+        operationId: 'getOperator',
+        summary: 'Show an operator',
+        params: operatorParams,
+        response: { 200: operatorShape },
+      },
+    },
     async (request) => {
       const { operator } = request.params
       const one = await operatorOf(tenantOf(request), operator, conversations, 'operator')
@@ -224,12 +301,25 @@ export async function operatorRoutes(http: HttpServer, ports: HttpPorts): Promis
     },
   )
 
-  /** What they have stays theirs, also when they go away or their capacity shrinks. */
   http.patch(
     '/tenants/:tenant/operators/:operator',
     {
-      config: { scope: 'app' },
-      schema: { params: operatorParams, body: operatorChange, response: { 200: operatorShape } },
+      config: {
+        scope: 'app',
+        errors: [
+          conversationErrors.OPERATOR_UNKNOWN,
+          conversationErrors.SECTOR_UNKNOWN,
+          kernelErrors.BAD_HOURS,
+        ],
+      },
+      schema: {
+        operationId: 'changeOperator',
+        summary: 'Change an operator',
+        description: 'What they have stays theirs, also when they go away or their capacity shrinks.',
+        params: operatorParams,
+        body: operatorChange,
+        response: { 200: operatorShape },
+      },
     },
     async (request) => {
       const tenant = tenantOf(request)
@@ -243,12 +333,14 @@ export async function operatorRoutes(http: HttpServer, ports: HttpPorts): Promis
     },
   )
 
-  /** Everything they have goes back to where it stood in its line. */
   http.post(
     '/tenants/:tenant/operators/:operator/return-all',
     {
-      config: { scope: 'app' },
+      config: { scope: 'app', errors: [conversationErrors.OPERATOR_UNKNOWN] },
       schema: {
+        operationId: 'returnAllOfOperator',
+        summary: 'Return all conversations of an operator to their lines',
+        description: 'Everything they have goes back to where it stood in its line.',
         params: operatorParams,
         body: z.strictObject(byInput).default({}),
         response: { 200: z.object({ returned: z.int() }) },
@@ -265,12 +357,18 @@ export async function operatorRoutes(http: HttpServer, ports: HttpPorts): Promis
     },
   )
 
-  /** What they have goes back to its lines first. */
   http.delete(
     '/tenants/:tenant/operators/:operator',
     {
-      config: { scope: 'app' },
-      schema: { params: operatorParams, body: noBody, response: { 204: z.null() } },
+      config: { scope: 'app', errors: [conversationErrors.OPERATOR_UNKNOWN] },
+      schema: {
+        operationId: 'deleteOperator',
+        summary: 'Delete an operator, whose conversations return to their lines',
+        description: 'What they have goes back to its lines first.',
+        params: operatorParams,
+        body: noBody,
+        response: { 204: z.null() },
+      },
     },
     async (request, reply) => {
       const id = operatorIdOf(request.params.operator)
@@ -279,10 +377,18 @@ export async function operatorRoutes(http: HttpServer, ports: HttpPorts): Promis
     },
   )
 
-  /** Whose customer a contact is. */
   http.get(
     '/tenants/:tenant/contacts/:contact/owner',
-    { config: { scope: 'read' }, schema: { params: contactParams, response: { 200: owner } } },
+    {
+      config: { scope: 'read', errors: [kernelErrors.BAD_ID] },
+      schema: {
+        operationId: 'getOwner',
+        summary: 'Whose customer a contact is',
+        description: 'Whose customer a contact is.',
+        params: contactParams,
+        response: { 200: owner },
+      },
+    },
     async (request) => ({
       operator: await conversations.ownerOf(tenantOf(request), parseContactId(request.params.contact)),
     }),
@@ -291,8 +397,10 @@ export async function operatorRoutes(http: HttpServer, ports: HttpPorts): Promis
   http.put(
     '/tenants/:tenant/contacts/:contact/owner',
     {
-      config: { scope: 'app' },
+      config: { scope: 'app', errors: [kernelErrors.BAD_ID, conversationErrors.OPERATOR_UNKNOWN] },
       schema: {
+        operationId: 'putOwner',
+        summary: 'Say whose customer a contact is',
         params: contactParams,
         body: z.strictObject({ operator: operatorInput.nullable() }),
         response: { 200: owner },

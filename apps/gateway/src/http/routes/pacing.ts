@@ -23,16 +23,18 @@ const longest = z
   .max(MAX_MS, `must be at most ${MAX_MS}`)
 
 /** What is left out is as for everybody (for an instance: as for its tenant). */
-const pacingBody = z.strictObject({
-  enabled: z.boolean('must be true or false').optional(),
-  readingWordsPerMinute: range(1, MAX_WORDS_PER_MINUTE),
-  maxReadingMs: longest.optional(),
-  thinkingMs: range(0, MAX_MS),
-  typingWordsPerMinute: range(1, MAX_WORDS_PER_MINUTE),
-  maxTypingMs: longest.optional(),
-  visibleTypingMs: range(0, MAX_MS),
-  betweenMs: range(0, MAX_MS),
-})
+const pacingBody = z
+  .strictObject({
+    enabled: z.boolean('must be true or false').optional(),
+    readingWordsPerMinute: range(1, MAX_WORDS_PER_MINUTE),
+    maxReadingMs: longest.optional(),
+    thinkingMs: range(0, MAX_MS),
+    typingWordsPerMinute: range(1, MAX_WORDS_PER_MINUTE),
+    maxTypingMs: longest.optional(),
+    visibleTypingMs: range(0, MAX_MS),
+    betweenMs: range(0, MAX_MS),
+  })
+  .meta({ id: 'Pacing', examples: [{ thinkingMs: { min: 1000, max: 4000 }, maxTypingMs: 15000 }] })
 
 const ends = z.object({ min: z.number(), max: z.number() })
 

@@ -15,7 +15,14 @@ import {
   parseRecords,
   recordOf,
 } from '@eclusa/contacts'
-import { type ChatId, EclusaError, parseContactId, personKey, type TenantId } from '@eclusa/kernel'
+import {
+  type ChatId,
+  EclusaError,
+  kernelErrors,
+  parseContactId,
+  personKey,
+  type TenantId,
+} from '@eclusa/kernel'
 import type { FastifyReply } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
@@ -38,32 +45,32 @@ const contactParams = tenantParams.extend({ contact: z.string().max(200) })
 const noteParams = contactParams.extend({ note: z.coerce.number().int().min(1) })
 
 const listQuery = z.strictObject({
-  /** The `next` of the page before. */
-  after: z.string().max(40).default(''),
+  after: z.string().max(40).default('').describe('The `next` of the page before'),
   limit: z.coerce.number().int('must be a whole number').min(1).max(100, 'must be 1 to 100').default(50),
   tag: z.string().max(40).optional(),
-  /** Part of a name, whatever the case and the accents. */
-  name: z.string().min(1).max(100).optional(),
+  name: z.string().min(1).max(100).optional().describe('Part of a name, whatever the case and the accents'),
   optedOut: z.enum(['true', 'false'], 'must be "true" or "false"').optional(),
 })
 
-const shown = z.object({
-  id: z.string(),
-  address: z.string(),
-  addresses: z.array(z.string()),
-  name: z.string().nullable(),
-  pushName: z.string().nullable(),
-  picture: z.string().nullable(),
-  zone: z.string().nullable(),
-  tags: z.array(z.string()),
-  fields: z.record(z.string(), z.string()),
-  createdAt: z.string(),
-  changedAt: z.string(),
-  lastSeenAt: z.string().nullable(),
-  version: z.int(),
-  optedOutAt: z.string().nullable(),
-  consent: z.boolean(),
-})
+const shown = z
+  .object({
+    id: z.string(),
+    address: z.string(),
+    addresses: z.array(z.string()),
+    name: z.string().nullable(),
+    pushName: z.string().nullable(),
+    picture: z.string().nullable(),
+    zone: z.string().nullable(),
+    tags: z.array(z.string()),
+    fields: z.record(z.string(), z.string()),
+    createdAt: z.string(),
+    changedAt: z.string(),
+    lastSeenAt: z.string().nullable(),
+    version: z.int(),
+    optedOutAt: z.string().nullable(),
+    consent: z.boolean(),
+  })
+  .meta({ id: 'Contact' })
 
 const anyObject = z.record(z.string(), z.unknown(), 'must be an object')
 
@@ -72,7 +79,9 @@ const noteBody = z.strictObject({
   by: z.string('must be a text').min(1).max(100).default('api'),
 })
 
-const note = z.object({ id: z.int(), at: z.iso.datetime(), by: z.string(), text: z.string() })
+const note = z
+  .object({ id: z.int(), at: z.iso.datetime(), by: z.string(), text: z.string() })
+  .meta({ id: 'ContactNote' })
 
 const imported = z.object({ lines: z.int(), created: z.int(), changed: z.int(), unchanged: z.int() })
 
@@ -131,6 +140,8 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
     {
       config: { scope: 'read' },
       schema: {
+        operationId: 'listContacts',
+        summary: 'List contacts',
         params: tenantParams,
         querystring: listQuery,
         response: { 200: z.object({ items: z.array(shown), next: z.string().nullable() }) },
@@ -162,12 +173,18 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
     },
   )
 
-  /** Made, or brought up to date when there is one at the address. */
   http.post(
     '/tenants/:tenant/contacts',
     {
-      config: { scope: 'app' },
-      schema: { params: tenantParams, body: anyObject, response: { 200: shown, 201: shown } },
+      config: { scope: 'app', errors: [contactErrors.BAD_INPUT, contactErrors.BUSY] },
+      schema: {
+        operationId: 'putContact',
+        summary: 'Make a contact, or bring it up to date',
+        description: 'Made, or brought up to date when there is one at the address.',
+        params: tenantParams,
+        body: anyObject,
+        response: { 200: shown, 201: shown },
+      },
     },
     async (request, reply) => {
       const tenant = tenantOf(request)
@@ -187,19 +204,36 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
 
   http.get(
     '/tenants/:tenant/contacts/:contact',
-    { config: { scope: 'read' }, schema: { params: contactParams, response: { 200: shown } } },
+    {
+      config: { scope: 'read', errors: [contactErrors.UNKNOWN] },
+      schema: {
+        operationId: 'getContact',
+        summary: 'Show a contact',
+        params: contactParams,
+        response: { 200: shown },
+      },
+    },
     async (request, reply) => {
       const contact = await contactOf(tenantOf(request), request.params.contact)
       return reply.header('etag', etagOf(contact)).send(await show(contact))
     },
   )
 
-  /** With If-Match only when nobody changed it meanwhile. */
   http.patch(
     '/tenants/:tenant/contacts/:contact',
     {
-      config: { scope: 'app' },
-      schema: { params: contactParams, body: anyObject, response: { 200: shown } },
+      config: {
+        scope: 'app',
+        errors: [contactErrors.UNKNOWN, contactErrors.BAD_INPUT, contactErrors.CHANGED, contactErrors.BUSY],
+      },
+      schema: {
+        operationId: 'changeContact',
+        summary: 'Change a contact',
+        description: 'With If-Match only when nobody changed it meanwhile.',
+        params: contactParams,
+        body: anyObject,
+        response: { 200: shown },
+      },
     },
     async (request, reply) => {
       const tenant = tenantOf(request)
@@ -210,12 +244,19 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
     },
   )
 
-  /** Removes the person everywhere, known as a contact or not; what went and what stays is the answer. */
   http.delete(
     '/tenants/:tenant/contacts/:contact',
     {
-      config: { scope: 'erase' },
-      schema: { params: contactParams, body: noBody, response: { 200: receipt } },
+      config: { scope: 'erase', errors: [contactErrors.UNKNOWN, contactErrors.BUSY] },
+      schema: {
+        operationId: 'eraseContact',
+        summary: 'Remove a person everywhere',
+        description:
+          'Removes the person everywhere, known as a contact or not; what went and what stays is the answer.',
+        params: contactParams,
+        body: noBody,
+        response: { 200: receipt },
+      },
     },
     async (request) => {
       const tenant = tenantOf(request)
@@ -225,10 +266,18 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
     },
   )
 
-  /** Everything about one person, a JSON object a line. */
   http.get(
     '/tenants/:tenant/contacts/:contact/export',
-    { config: { scope: 'read', audit: 'before' }, schema: { params: contactParams } },
+    {
+      config: { scope: 'read', audit: 'before', errors: [contactErrors.UNKNOWN, gatewayErrors.BUSY] },
+      schema: {
+        operationId: 'exportContact',
+        summary: 'Everything about one person',
+        response: { 200: { content: { 'application/x-ndjson': { schema: z.string() } } } },
+        description: 'Everything about one person, a JSON object a line.',
+        params: contactParams,
+      },
+    },
     async (request, reply) => {
       const tenant = tenantOf(request)
       const { address, contact } = await named(tenant, request.params.contact)
@@ -239,8 +288,13 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
   http.get(
     '/tenants/:tenant/contacts/:contact/notes',
     {
-      config: { scope: 'read' },
-      schema: { params: contactParams, response: { 200: z.object({ items: z.array(note) }) } },
+      config: { scope: 'read', errors: [contactErrors.UNKNOWN] },
+      schema: {
+        operationId: 'listContactNotes',
+        summary: 'List the notes about a contact',
+        params: contactParams,
+        response: { 200: z.object({ items: z.array(note) }) },
+      },
     },
     async (request) => {
       const tenant = tenantOf(request)
@@ -253,8 +307,14 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
   http.post(
     '/tenants/:tenant/contacts/:contact/notes',
     {
-      config: { scope: 'app' },
-      schema: { params: contactParams, body: noteBody, response: { 201: z.null() } },
+      config: { scope: 'app', errors: [contactErrors.UNKNOWN, contactErrors.BAD_INPUT] },
+      schema: {
+        operationId: 'addContactNote',
+        summary: 'Add a note about a contact',
+        params: contactParams,
+        body: noteBody,
+        response: { 201: z.null() },
+      },
     },
     async (request, reply) => {
       const tenant = tenantOf(request)
@@ -266,7 +326,16 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
 
   http.delete(
     '/tenants/:tenant/contacts/:contact/notes/:note',
-    { config: { scope: 'app' }, schema: { params: noteParams, body: noBody, response: { 204: z.null() } } },
+    {
+      config: { scope: 'app', errors: [contactErrors.UNKNOWN] },
+      schema: {
+        operationId: 'deleteContactNote',
+        summary: 'Delete a note about a contact',
+        params: noteParams,
+        body: noBody,
+        response: { 204: z.null() },
+      },
+    },
     async (request, reply) => {
       const tenant = tenantOf(request)
       const { id } = await contactOf(tenant, request.params.contact)
@@ -280,12 +349,19 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
     },
   )
 
-  /** All contacts: NDJSON, or CSV with the custom fields that `fields` names. */
   http.get(
     '/tenants/:tenant/contacts-export',
     {
-      config: { scope: 'read', audit: 'before' },
+      config: { scope: 'read', audit: 'before', errors: [gatewayErrors.BUSY] },
       schema: {
+        operationId: 'exportContacts',
+        summary: 'All contacts as NDJSON or CSV',
+        response: {
+          200: {
+            content: { 'application/x-ndjson': { schema: z.string() }, 'text/csv': { schema: z.string() } },
+          },
+        },
+        description: 'All contacts: NDJSON, or CSV with the custom fields that `fields` names.',
         params: tenantParams,
         querystring: z.strictObject({
           format: z.enum(['ndjson', 'csv'], 'must be "ndjson" or "csv"').default('ndjson'),
@@ -323,19 +399,29 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
       { parseAs: 'string' },
       (_request, body, done) => done(null, body),
     )
-    /** Up to 1,000 lines: all are checked before the first is taken. The same again changes nothing. */
     texts.post(
       '/tenants/:tenant/contacts-import',
       {
-        config: { scope: 'app', audit: 'before' },
-        schema: { params: tenantParams, response: { 200: imported } },
+        config: { scope: 'app', audit: 'before', errors: [contactErrors.BAD_INPUT, contactErrors.BUSY] },
+        schema: {
+          operationId: 'importContacts',
+          summary: 'Take up to 1,000 contacts in',
+          description:
+            'Up to 1,000 lines: all are checked before the first is taken. The same again changes nothing.',
+          params: tenantParams,
+          consumes: ['application/x-ndjson', 'text/csv'],
+          body: z.string('must be text'),
+          response: { 200: imported },
+        },
+        preValidation: async ({ body }) => {
+          if (typeof body !== 'string') {
+            throw badField('content-type', 'must be application/x-ndjson or text/csv')
+          }
+        },
       },
       async (request) => {
         const tenant = tenantOf(request)
         const format = request.headers['content-type']?.startsWith('text/csv') === true ? 'csv' : 'ndjson'
-        if (typeof request.body !== 'string') {
-          throw badField('content-type', 'must be application/x-ndjson or text/csv')
-        }
         const records = parseRecords(request.body, format, personOf)
         if (records.length > MAX_LINES)
           throw badField('lines', `must be at most ${MAX_LINES}: send more in parts`)
@@ -359,6 +445,8 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
     {
       config: { scope: 'read' },
       schema: {
+        operationId: 'getContactSettings',
+        summary: 'Show confirmations, automatic replies and opt-out words',
         params: tenantParams,
         response: {
           200: z.object({ confirmations: z.unknown(), autoReplies: z.unknown(), words: z.unknown() }),
@@ -375,12 +463,19 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
     },
   )
 
-  /** What is said to who opted out or in: null for nothing; what is left out is the default. */
   http.put(
     '/tenants/:tenant/contact-settings/confirmations',
     {
-      config: { scope: 'settings' },
-      schema: { params: tenantParams, body: anyObject, response: { 204: z.null() } },
+      config: { scope: 'settings', errors: [contactErrors.BAD_INPUT] },
+      schema: {
+        operationId: 'putConfirmations',
+        summary: 'Set what is said to who opts out or in',
+        description:
+          'What is said to who opted out or in: null for nothing; what is left out is the default.',
+        params: tenantParams,
+        body: anyObject,
+        response: { 204: z.null() },
+      },
     },
     async (request, reply) => {
       await settings.put(tenantOf(request), 'confirmations', parseConfirmations(request.body))
@@ -391,8 +486,14 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
   http.put(
     '/tenants/:tenant/contact-settings/auto-replies',
     {
-      config: { scope: 'settings' },
-      schema: { params: tenantParams, body: anyObject, response: { 204: z.null() } },
+      config: { scope: 'settings', errors: [contactErrors.BAD_INPUT, kernelErrors.BAD_HOURS] },
+      schema: {
+        operationId: 'putAutoReplies',
+        summary: 'Set the automatic replies',
+        params: tenantParams,
+        body: anyObject,
+        response: { 204: z.null() },
+      },
     },
     async (request, reply) => {
       await settings.put(tenantOf(request), 'auto_replies', parseAutoReplies(request.body))
@@ -400,12 +501,18 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
     },
   )
 
-  /** Words that opt out or ask for a person, beside those that always do. */
   http.put(
     '/tenants/:tenant/contact-settings/words',
     {
-      config: { scope: 'settings' },
-      schema: { params: tenantParams, body: anyObject, response: { 204: z.null() } },
+      config: { scope: 'settings', errors: [contactErrors.BAD_INPUT] },
+      schema: {
+        operationId: 'putOptOutWords',
+        summary: 'Add opt-out and opt-in words of a tenant',
+        description: 'Words that opt out or ask for a person, beside those that always do.',
+        params: tenantParams,
+        body: anyObject,
+        response: { 204: z.null() },
+      },
     },
     async (request, reply) => {
       await settings.put(tenantOf(request), 'words', parseOwnWords(request.body))

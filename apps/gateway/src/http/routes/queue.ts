@@ -1,5 +1,5 @@
 import { type ChatId, EclusaError } from '@eclusa/kernel'
-import type { InstanceQueue } from '@eclusa/queue'
+import { type InstanceQueue, queueErrors } from '@eclusa/queue'
 import { z } from 'zod'
 import type { Instance } from '../../instances/instance-store.ts'
 import { gatewayErrors } from '../../errors.ts'
@@ -7,39 +7,39 @@ import { callerOf } from '../auth.ts'
 import { chatOf, instanceOf, instanceParams, noBody, tenantOf, tenantParams } from '../inputs.ts'
 import type { HttpPorts, HttpServer } from '../server.ts'
 
-const queueAnswer = z.object({
-  instance: z.string(),
-  tenant: z.string(),
-  /** Messages by state. */
-  pending: z.int(),
-  processing: z.int(),
-  failed: z.int(),
-  oldestAcceptedAt: z.iso.datetime().nullable(),
-  online: z.boolean(),
-  paused: z.object({
-    tenant: z.boolean(),
-    instance: z.boolean(),
-    chats: z.array(z.string()),
-  }),
-  /** Set while WhatsApp restricts it: only conversations flow. */
-  coldChatsPaused: z.object({ until: z.iso.datetime(), code: z.string() }).nullable(),
-  /** Whether people want what it sends them unasked; `since` is null when nothing was ever wrong. */
-  proactive: z.object({
-    level: z.enum(['WELL', 'SLOWED', 'PAUSED']),
-    cause: z.enum(['DELIVERY', 'REPLIES', 'OPT_OUTS']).nullable(),
-    since: z.iso.datetime().nullable(),
-  }),
-})
+const queueAnswer = z
+  .object({
+    instance: z.string(),
+    tenant: z.string(),
+    pending: z.int().describe('Messages by state'),
+    processing: z.int(),
+    failed: z.int(),
+    oldestAcceptedAt: z.iso.datetime().nullable(),
+    online: z.boolean(),
+    paused: z.object({
+      tenant: z.boolean(),
+      instance: z.boolean(),
+      chats: z.array(z.string()),
+    }),
+    coldChatsPaused: z
+      .object({ until: z.iso.datetime(), code: z.string() })
+      .nullable()
+      .describe('Set while WhatsApp restricts it: only conversations flow'),
+    /** Whether people want what it sends them unasked; `since` is null when nothing was ever wrong. */
+    proactive: z.object({
+      level: z.enum(['WELL', 'SLOWED', 'PAUSED']),
+      cause: z.enum(['DELIVERY', 'REPLIES', 'OPT_OUTS']).nullable(),
+      since: z.iso.datetime().nullable(),
+    }),
+  })
+  .meta({ id: 'InstanceQueue' })
 
 const pausedText = z.object({
-  /** A hash of the text, which only this installation can make. */
-  id: z.string(),
-  /** Whose message was one too many. */
-  tenant: z.string(),
+  id: z.string().describe('A hash of the text, which only this installation can make'),
+  tenant: z.string().describe('Whose message was one too many'),
   pausedAt: z.iso.datetime(),
   until: z.iso.datetime(),
-  /** The operator lets it go on until then. */
-  allowed: z.boolean(),
+  allowed: z.boolean().describe('The operator lets it go on until then'),
 })
 
 const counts = z.object({ pending: z.int(), processing: z.int(), failed: z.int() })
@@ -51,12 +51,14 @@ export async function queueRoutes(http: HttpServer, ports: HttpPorts): Promise<v
   const { instances, reads } = ports
   const { outbox, control } = ports.queue
 
-  /** Counts by instance, of all that the key may see. */
   http.get(
     '/queue',
     {
       config: { scope: 'read', byInstance: true },
       schema: {
+        operationId: 'getQueue',
+        summary: 'Count what waits, by instance',
+        description: 'Counts by instance, of all that the key may see.',
         response: {
           200: z.object({ total: counts, items: z.array(counts.extend({ instance: z.string() })) }),
         },
@@ -78,8 +80,13 @@ export async function queueRoutes(http: HttpServer, ports: HttpPorts): Promise<v
   http.get(
     '/instances/:id/queue',
     {
-      config: { scope: 'read', byInstance: true },
-      schema: { params: instanceParams, response: { 200: queueAnswer } },
+      config: { scope: 'read', byInstance: true, errors: [gatewayErrors.INSTANCE_UNKNOWN] },
+      schema: {
+        operationId: 'getInstanceQueue',
+        summary: 'How the queue of an instance is',
+        params: instanceParams,
+        response: { 200: queueAnswer },
+      },
     },
     async (request) => answerOf(instanceOf(request, instances)),
   )
@@ -87,8 +94,14 @@ export async function queueRoutes(http: HttpServer, ports: HttpPorts): Promise<v
   http.post(
     '/instances/:id/queue/retry-failed',
     {
-      config: { scope: 'queue', byInstance: true },
-      schema: { params: instanceParams, body: noBody, response: { 200: z.object({ retried: z.int() }) } },
+      config: { scope: 'queue', byInstance: true, errors: [gatewayErrors.INSTANCE_UNKNOWN] },
+      schema: {
+        operationId: 'retryFailedMessages',
+        summary: 'Let all failed messages of an instance wait again',
+        params: instanceParams,
+        body: noBody,
+        response: { 200: z.object({ retried: z.int() }) },
+      },
     },
     async (request) => {
       const { id } = instanceOf(request, instances)
@@ -96,12 +109,14 @@ export async function queueRoutes(http: HttpServer, ports: HttpPorts): Promise<v
     },
   )
 
-  /** What was never handed to WhatsApp; `onTheWire` tells how many go on. */
   http.delete(
     '/instances/:id/chats/:chat/messages',
     {
-      config: { scope: 'queue', byInstance: true },
+      config: { scope: 'queue', byInstance: true, errors: [gatewayErrors.INSTANCE_UNKNOWN] },
       schema: {
+        operationId: 'cancelChat',
+        summary: 'Cancel what waits in a chat',
+        description: 'What was never handed to WhatsApp; `onTheWire` tells how many go on.',
         params: chatParams,
         body: noBody,
         response: { 200: z.object({ cancelled: z.int(), onTheWire: z.int() }) },
@@ -114,12 +129,23 @@ export async function queueRoutes(http: HttpServer, ports: HttpPorts): Promise<v
     },
   )
 
-  /** What was measured until now does not count any more. */
   http.post(
     '/instances/:id/queue/resume-proactive',
     {
-      config: { scope: 'queue', operatorsOnly: true, byInstance: true },
-      schema: { params: instanceParams, body: noBody, response: { 200: queueAnswer } },
+      config: {
+        scope: 'queue',
+        operatorsOnly: true,
+        byInstance: true,
+        errors: [gatewayErrors.INSTANCE_UNKNOWN],
+      },
+      schema: {
+        operationId: 'resumeProactive',
+        summary: 'Let an instance write to people unasked again',
+        description: 'What was measured until now does not count any more.',
+        params: instanceParams,
+        body: noBody,
+        response: { 200: queueAnswer },
+      },
     },
     async (request) => {
       const instance = instanceOf(request, instances)
@@ -128,12 +154,17 @@ export async function queueRoutes(http: HttpServer, ports: HttpPorts): Promise<v
     },
   )
 
-  /** Texts that went to too many contacts within an hour, whichever tenants sent them: the newest 500. */
   http.get(
     '/paused-texts',
     {
       config: { scope: 'read', operatorsOnly: true },
-      schema: { response: { 200: z.object({ items: z.array(pausedText) }) } },
+      schema: {
+        operationId: 'listPausedTexts',
+        summary: 'List texts that went to too many',
+        description:
+          'Texts that went to too many contacts within an hour, whichever tenants sent them: the newest 500.',
+        response: { 200: z.object({ items: z.array(pausedText) }) },
+      },
     },
     async () => {
       const texts = await ports.queue.texts.list()
@@ -150,8 +181,10 @@ export async function queueRoutes(http: HttpServer, ports: HttpPorts): Promise<v
   http.post(
     '/paused-texts/:text/allow',
     {
-      config: { scope: 'queue', operatorsOnly: true },
+      config: { scope: 'queue', operatorsOnly: true, errors: [gatewayErrors.NO_SUCH_TEXT] },
       schema: {
+        operationId: 'allowPausedText',
+        summary: 'Let a paused text go on',
         params: z.object({ text: z.string().max(100) }),
         body: noBody,
         response: { 200: z.object({ id: z.string(), allowed: z.boolean() }) },
@@ -166,11 +199,22 @@ export async function queueRoutes(http: HttpServer, ports: HttpPorts): Promise<v
   )
 
   for (const verb of ['pause', 'resume'] as const) {
+    const said = verb === 'pause' ? 'Stop the sending' : 'Go on with the sending'
     http.post(
       `/instances/:id/queue/${verb}`,
       {
-        config: { scope: 'queue', byInstance: true },
-        schema: { params: instanceParams, body: noBody, response: { 200: queueAnswer } },
+        config: {
+          scope: 'queue',
+          byInstance: true,
+          errors: [gatewayErrors.INSTANCE_UNKNOWN, queueErrors.TOO_MANY_PAUSES],
+        },
+        schema: {
+          operationId: `${verb}InstanceQueue`,
+          summary: `${said} of an instance`,
+          params: instanceParams,
+          body: noBody,
+          response: { 200: queueAnswer },
+        },
       },
       async (request) => {
         const instance = instanceOf(request, instances)
@@ -182,8 +226,18 @@ export async function queueRoutes(http: HttpServer, ports: HttpPorts): Promise<v
     http.post(
       `/instances/:id/chats/:chat/${verb}`,
       {
-        config: { scope: 'queue', byInstance: true },
-        schema: { params: chatParams, body: noBody, response: { 200: queueAnswer } },
+        config: {
+          scope: 'queue',
+          byInstance: true,
+          errors: [gatewayErrors.INSTANCE_UNKNOWN, queueErrors.TOO_MANY_PAUSES],
+        },
+        schema: {
+          operationId: `${verb}Chat`,
+          summary: `${said} of a chat`,
+          params: chatParams,
+          body: noBody,
+          response: { 200: queueAnswer },
+        },
       },
       async (request) => {
         const instance = instanceOf(request, instances)
@@ -196,8 +250,14 @@ export async function queueRoutes(http: HttpServer, ports: HttpPorts): Promise<v
     http.post(
       `/tenants/:tenant/queue/${verb}`,
       {
-        config: { scope: 'queue' },
-        schema: { params: tenantParams, body: noBody, response: { 200: z.object({ paused: z.boolean() }) } },
+        config: { scope: 'queue', errors: [queueErrors.TOO_MANY_PAUSES] },
+        schema: {
+          operationId: `${verb}TenantQueue`,
+          summary: `${said} of all instances of a tenant`,
+          params: tenantParams,
+          body: noBody,
+          response: { 200: z.object({ paused: z.boolean() }) },
+        },
       },
       async (request) => {
         const tenant = tenantOf(request)

@@ -41,8 +41,7 @@ const scopesInput = z.array(
 const session = z.object({
   kind: z.enum(['key', 'user']),
   name: z.string(),
-  /** `*`: every tenant. */
-  reach: z.string(),
+  reach: z.string().describe('`*`: every tenant'),
   scopes: z.array(z.string()),
   expiresAt: z.iso.datetime(),
 })
@@ -54,8 +53,7 @@ const shownSession = z.object({
   createdAt: z.iso.datetime(),
   seenAt: z.iso.datetime(),
   expiresAt: z.iso.datetime(),
-  /** The one that asks. */
-  own: z.boolean(),
+  own: z.boolean().describe('The one that asks'),
 })
 
 const user = z.object({
@@ -69,8 +67,7 @@ const user = z.object({
 const addBody = z.strictObject({
   name: userName,
   password: newPassword,
-  /** `*`: every tenant. */
-  reach: z.string('must be a tenant, or "*"').default('*'),
+  reach: z.string('must be a tenant, or "*"').default('*').describe('`*`: every tenant'),
   scopes: scopesInput.default([...keyScopes]),
 })
 const changeBody = z.strictObject({
@@ -89,7 +86,24 @@ export async function sessionRoutes(http: HttpServer, ports: HttpPorts): Promise
 
   http.post(
     '/session',
-    { config: { scope: 'public' }, schema: { body: signInBody, response: { 200: session } } },
+    {
+      config: {
+        scope: 'public',
+        errors: [
+          gatewayErrors.LOGIN_REFUSED,
+          gatewayErrors.LOGIN_LOCKED,
+          gatewayErrors.TOTP_NEEDED,
+          gatewayErrors.BUSY,
+          gatewayErrors.CROSS_ORIGIN,
+        ],
+      },
+      schema: {
+        operationId: 'signIn',
+        summary: 'Sign a browser in',
+        body: signInBody,
+        response: { 200: session },
+      },
+    },
     async (request, reply) => {
       // Also here: nobody shall be signed in as somebody else by another page.
       assertOwnPage(request)
@@ -107,10 +121,17 @@ export async function sessionRoutes(http: HttpServer, ports: HttpPorts): Promise
     },
   )
 
-  /** Null for who is not signed in. */
   http.get(
     '/session',
-    { config: { scope: 'public' }, schema: { response: { 200: z.object({ session: session.nullable() }) } } },
+    {
+      config: { scope: 'public', errors: [gatewayErrors.CROSS_ORIGIN] },
+      schema: {
+        operationId: 'getOwnSession',
+        summary: 'Who is signed in with this browser',
+        description: 'Null for who is not signed in.',
+        response: { 200: z.object({ session: session.nullable() }) },
+      },
+    },
     async (request) => {
       assertOwnPage(request)
       const found = ownSession(request)
@@ -120,7 +141,15 @@ export async function sessionRoutes(http: HttpServer, ports: HttpPorts): Promise
 
   http.delete(
     '/session',
-    { config: { scope: 'public' }, schema: { body: noBody, response: { 204: z.null() } } },
+    {
+      config: { scope: 'public', errors: [gatewayErrors.CROSS_ORIGIN] },
+      schema: {
+        operationId: 'signOut',
+        summary: 'Sign this browser out',
+        body: noBody,
+        response: { 204: z.null() },
+      },
+    },
     async (request, reply) => {
       assertOwnPage(request)
       const found = ownSession(request)
@@ -132,7 +161,14 @@ export async function sessionRoutes(http: HttpServer, ports: HttpPorts): Promise
 
   http.get(
     '/sessions',
-    { config: admin, schema: { response: { 200: z.object({ items: z.array(shownSession) }) } } },
+    {
+      config: admin,
+      schema: {
+        operationId: 'listSessions',
+        summary: 'List browsers that are signed in',
+        response: { 200: z.object({ items: z.array(shownSession) }) },
+      },
+    },
     async (request) => {
       const own = ownSession(request)?.id
       return {
@@ -152,8 +188,11 @@ export async function sessionRoutes(http: HttpServer, ports: HttpPorts): Promise
   http.delete(
     '/sessions/:session',
     {
-      config: admin,
+      config: { ...admin, errors: [gatewayErrors.NO_SUCH_SESSION] },
       schema: {
+        operationId: 'endSession',
+        summary: 'Sign a browser out',
+
         params: z.object({ session: z.string().max(40) }),
         body: noBody,
         response: { 204: z.null() },
@@ -167,13 +206,36 @@ export async function sessionRoutes(http: HttpServer, ports: HttpPorts): Promise
 
   http.get(
     '/users',
-    { config: admin, schema: { response: { 200: z.object({ items: z.array(user) }) } } },
+    {
+      config: admin,
+      schema: {
+        operationId: 'listUsers',
+        summary: 'List the people who may sign in',
+        response: { 200: z.object({ items: z.array(user) }) },
+      },
+    },
     async () => ({ items: users.list().map(shownUser) }),
   )
 
   http.post(
     '/users',
-    { config: admin, schema: { body: addBody, response: { 201: user } } },
+    {
+      config: {
+        ...admin,
+        errors: [
+          gatewayErrors.USER_EXISTS,
+          gatewayErrors.TOO_MANY_USERS,
+          gatewayErrors.KEY_TOO_STRONG,
+          gatewayErrors.BUSY,
+        ],
+      },
+      schema: {
+        operationId: 'createUser',
+        summary: 'Let a person sign in',
+        body: addBody,
+        response: { 201: user },
+      },
+    },
     async (request, reply) => {
       const { reach, ...rest } = request.body
       assertNotStronger(request, rest.scopes)
@@ -181,10 +243,22 @@ export async function sessionRoutes(http: HttpServer, ports: HttpPorts): Promise
     },
   )
 
-  /** A new password signs all their other browsers out. */
   http.patch(
     '/users/:user',
-    { config: admin, schema: { params: userParams, body: changeBody, response: { 200: user } } },
+    {
+      config: {
+        ...admin,
+        errors: [gatewayErrors.USER_UNKNOWN, gatewayErrors.KEY_TOO_STRONG, gatewayErrors.BUSY],
+      },
+      schema: {
+        operationId: 'changeUser',
+        summary: 'Change a password, a reach or scopes',
+        description: 'A new password signs all their other browsers out.',
+        params: userParams,
+        body: changeBody,
+        response: { 200: user },
+      },
+    },
     async (request) => {
       const { password, reach, scopes } = request.body
       // A new password is a way in as that user.
@@ -201,7 +275,16 @@ export async function sessionRoutes(http: HttpServer, ports: HttpPorts): Promise
 
   http.delete(
     '/users/:user',
-    { config: admin, schema: { params: userParams, body: noBody, response: { 204: z.null() } } },
+    {
+      config: { ...admin, errors: [gatewayErrors.USER_UNKNOWN] },
+      schema: {
+        operationId: 'deleteUser',
+        summary: 'Let a person sign in no more',
+        params: userParams,
+        body: noBody,
+        response: { 204: z.null() },
+      },
+    },
     async (request, reply) => {
       await users.remove(request.params.user)
       await logins.endAllOf('user', request.params.user)
@@ -209,12 +292,15 @@ export async function sessionRoutes(http: HttpServer, ports: HttpPorts): Promise
     },
   )
 
-  /** Shown once; it counts after the first right code. */
   http.post(
     '/users/:user/totp',
     {
-      config: admin,
+      config: { ...admin, errors: [gatewayErrors.USER_UNKNOWN] },
       schema: {
+        operationId: 'beginTotp',
+        summary: 'Begin to ask a person for codes of an app',
+        description: 'Shown once; it counts after the first right code.',
+
         params: userParams,
         body: noBody,
         response: { 200: z.object({ secret: z.string(), uri: z.string() }) },
@@ -226,8 +312,14 @@ export async function sessionRoutes(http: HttpServer, ports: HttpPorts): Promise
   http.post(
     '/users/:user/totp/confirm',
     {
-      config: admin,
-      schema: { params: userParams, body: z.strictObject({ code }), response: { 200: user } },
+      config: { ...admin, errors: [gatewayErrors.USER_UNKNOWN, gatewayErrors.LOGIN_REFUSED] },
+      schema: {
+        operationId: 'confirmTotp',
+        summary: 'Ask a person for codes of an app from now on',
+        params: userParams,
+        body: z.strictObject({ code }),
+        response: { 200: user },
+      },
     },
     async (request) => {
       await users.confirmTotp(request.params.user, request.body.code)
@@ -237,7 +329,16 @@ export async function sessionRoutes(http: HttpServer, ports: HttpPorts): Promise
 
   http.delete(
     '/users/:user/totp',
-    { config: admin, schema: { params: userParams, body: noBody, response: { 200: user } } },
+    {
+      config: { ...admin, errors: [gatewayErrors.USER_UNKNOWN] },
+      schema: {
+        operationId: 'endTotp',
+        summary: 'Ask a person for codes of an app no more',
+        params: userParams,
+        body: noBody,
+        response: { 200: user },
+      },
+    },
     async (request) => {
       await users.endTotp(request.params.user)
       return shownUser(users.get(request.params.user))

@@ -1,7 +1,9 @@
 import { DAY, EclusaError, HOUR, type InstanceId, type TenantId } from '@eclusa/kernel'
 import type { FastifyRequest } from 'fastify'
 import { z } from 'zod'
+import { gatewayErrors } from '../../errors.ts'
 import { isEventPattern } from '../../events/event-types.ts'
+import { httpErrors } from '../../guarded-http/errors.ts'
 import { webhookErrors } from '../../webhooks/errors.ts'
 import { EVERY_TYPE } from '../../webhooks/subscription.ts'
 import { MAX_DESCRIPTION, MAX_TYPES, parseWebhookId, type Webhook } from '../../webhooks/webhook.ts'
@@ -28,11 +30,15 @@ const typesInput = z
   .max(MAX_TYPES, `must have at most ${MAX_TYPES} types`)
 
 const input = {
-  /** Where events are sent: https, on the public internet; the operator can permit more. */
-  url: z.string('must be a URL').max(2048, 'must have at most 2048 characters'),
+  url: z
+    .string('must be a URL')
+    .max(2048, 'must have at most 2048 characters')
+    .describe('Where events are sent: https, on the public internet; the operator can permit more'),
   types: typesInput,
-  /** Of this instance only. Null: of all, and of none. */
-  instance: z.string('must be the id of an instance').nullable(),
+  instance: z
+    .string('must be the id of an instance')
+    .nullable()
+    .describe('Of this instance only. Null: of all, and of none'),
   description: z
     .string('must be a text')
     .max(MAX_DESCRIPTION, `must have at most ${MAX_DESCRIPTION} characters`)
@@ -48,8 +54,9 @@ const changeBody = z
   .strictObject({
     ...input,
     enabled: z.boolean('must be true or false'),
-    /** With `enabled`: what happened before this is not sent. */
-    fromNow: z.boolean('must be true or false'),
+    fromNow: z
+      .boolean('must be true or false')
+      .describe('With `enabled`: what happened before this is not sent'),
   })
   .partial()
 const rotateBody = z
@@ -81,8 +88,10 @@ const webhookAnswer = z.object({
   instance: z.string().nullable(),
   description: z.string(),
   enabled: z.boolean(),
-  /** `asked`, `gone` (410), `failing` or `dead_list_full`; null while it is enabled. */
-  disabledReason: z.enum(['asked', 'gone', 'failing', 'dead_list_full']).nullable(),
+  disabledReason: z
+    .enum(['asked', 'gone', 'failing', 'dead_list_full'])
+    .nullable()
+    .describe('`asked`, `gone` (410), `failing` or `dead_list_full`; null while it is enabled'),
   disabledAt: time,
   /** Until when the secret before signs too. */
   oldSecretUntil: time,
@@ -90,41 +99,34 @@ const webhookAnswer = z.object({
   changedAt: z.iso.datetime(),
 })
 const withSecret = webhookAnswer.extend({
-  /** Shown once. */
-  secret: z.string(),
+  secret: z.string().describe('Shown once'),
 })
 const healthAnswer = z.object({
   lastSuccessAt: time,
   /** The first failure since the last success. */
   failingSince: time,
   lastError: z.string().nullable(),
-  /** Only one fresh event at a time is tried, until it answers again. */
-  down: z.boolean(),
-  /** Of every event up to here it is settled what became of it. */
-  cursor: z.int(),
-  /** Events that wait for another try, or behind one; at most 10,000. */
-  waiting: z.int(),
-  /** Events that were given up; at most 10,000. */
-  dead: z.int(),
-  /** Of the last 100 tries, milliseconds. */
-  p95TookMs: z.number().nullable(),
-  /** From event to delivery, milliseconds. */
-  p95AgeMs: z.number().nullable(),
-  /** Events between the two ids were swept before they could be sent. */
-  missed: z.object({ after: z.int(), before: z.int(), at: z.iso.datetime() }).nullable(),
+  down: z.boolean().describe('Only one fresh event at a time is tried, until it answers again'),
+  cursor: z.int().describe('Of every event up to here it is settled what became of it'),
+  waiting: z.int().describe('Events that wait for another try, or behind one; at most 10,000'),
+  dead: z.int().describe('Events that were given up; at most 10,000'),
+  p95TookMs: z.number().nullable().describe('Of the last 100 tries, milliseconds'),
+  p95AgeMs: z.number().nullable().describe('From event to delivery, milliseconds'),
+  missed: z
+    .object({ after: z.int(), before: z.int(), at: z.iso.datetime() })
+    .nullable()
+    .describe('Events between the two ids were swept before they could be sent'),
 })
 const fullAnswer = webhookAnswer.extend({ health: healthAnswer })
 
 const deliveryAnswer = z.object({
   id: z.int(),
-  /** Null: a test. */
-  event: z.int().nullable(),
+  event: z.int().nullable().describe('Null: a test'),
   type: z.string(),
   at: z.iso.datetime(),
   attempt: z.int(),
   delivered: z.boolean(),
-  /** Null: no answer came. */
-  status: z.int().nullable(),
+  status: z.int().nullable().describe('Null: no answer came'),
   error: z.string().nullable(),
   tookMs: z.number(),
   ageMs: z.number(),
@@ -155,10 +157,10 @@ const testAnswer = z.object({
   tookMs: z.number(),
 })
 const replayAnswer = z.object({
-  /** Events that are sent again. */
-  count: z.int(),
-  /** The last one looked at. When it is not complete, go on with `after` set to it. */
-  lastEvent: z.int(),
+  count: z.int().describe('Events that are sent again'),
+  lastEvent: z
+    .int()
+    .describe('The last one looked at. When it is not complete, go on with `after` set to it'),
   complete: z.boolean(),
 })
 
@@ -173,17 +175,31 @@ export async function webhookRoutes(http: HttpServer, ports: HttpPorts): Promise
     '/tenants/:tenant/webhooks',
     {
       config: { scope: 'read' },
-      schema: { params: tenantParams, response: { 200: z.object({ items: z.array(webhookAnswer) }) } },
+      schema: {
+        operationId: 'listWebhooks',
+        summary: 'List the endpoints of a tenant',
+        params: tenantParams,
+        response: { 200: z.object({ items: z.array(webhookAnswer) }) },
+      },
     },
     async (request) => ({ items: (await webhooks.list(tenantOf(request))).map(shown) }),
   )
 
-  /** The answer has the secret that signs; it is not shown again. */
   http.post(
     '/tenants/:tenant/webhooks',
     {
-      config: { scope: 'settings' },
-      schema: { params: tenantParams, body: createBody, response: { 201: withSecret } },
+      config: {
+        scope: 'settings',
+        errors: [gatewayErrors.INSTANCE_UNKNOWN, httpErrors.ADDRESS_REFUSED, webhookErrors.LIMIT_REACHED],
+      },
+      schema: {
+        operationId: 'createWebhook',
+        summary: 'Make an endpoint that events are sent to',
+        description: 'The answer has the secret that signs; it is not shown again.',
+        params: tenantParams,
+        body: createBody,
+        response: { 201: withSecret },
+      },
     },
     async (request, reply) => {
       const tenant = tenantOf(request)
@@ -199,20 +215,40 @@ export async function webhookRoutes(http: HttpServer, ports: HttpPorts): Promise
     },
   )
 
-  /** With how it does. */
   http.get(
     '/webhooks/:id',
-    { config: { scope: 'read' }, schema: { params, response: { 200: fullAnswer } } },
+    {
+      config: { scope: 'read', errors: [webhookErrors.UNKNOWN] },
+      schema: {
+        operationId: 'getWebhook',
+        summary: 'Show an endpoint and how it does',
+        description: 'With how it does.',
+        params,
+        response: { 200: fullAnswer },
+      },
+    },
     async (request) => {
       const found = await webhookOf(request)
       return { ...shown(found), health: shownHealth(await webhooks.health(found.id)) }
     },
   )
 
-  /** Enabled again, it goes on where it stopped, as far as the log still has it. */
   http.patch(
     '/webhooks/:id',
-    { config: { scope: 'settings' }, schema: { params, body: changeBody, response: { 200: webhookAnswer } } },
+    {
+      config: {
+        scope: 'settings',
+        errors: [webhookErrors.UNKNOWN, gatewayErrors.INSTANCE_UNKNOWN, httpErrors.ADDRESS_REFUSED],
+      },
+      schema: {
+        operationId: 'changeWebhook',
+        summary: 'Change, disable or enable an endpoint',
+        description: 'Enabled again, it goes on where it stopped, as far as the log still has it.',
+        params,
+        body: changeBody,
+        response: { 200: webhookAnswer },
+      },
+    },
     async (request) => {
       const { id, tenant } = await webhookOf(request)
       const { fromNow = false, instance, ...rest } = request.body
@@ -225,20 +261,38 @@ export async function webhookRoutes(http: HttpServer, ports: HttpPorts): Promise
     },
   )
 
-  /** What waits for it is forgotten. */
   http.delete(
     '/webhooks/:id',
-    { config: { scope: 'settings' }, schema: { params, body: noBody, response: { 204: z.null() } } },
+    {
+      config: { scope: 'settings', errors: [webhookErrors.UNKNOWN] },
+      schema: {
+        operationId: 'deleteWebhook',
+        summary: 'Delete an endpoint',
+        description: 'What waits for it is forgotten.',
+        params,
+        body: noBody,
+        response: { 204: z.null() },
+      },
+    },
     async (request, reply) => {
       await webhooks.remove((await webhookOf(request)).id)
       return reply.code(204).send(null)
     },
   )
 
-  /** A new secret, shown once. */
   http.post(
     '/webhooks/:id/rotate',
-    { config: { scope: 'settings' }, schema: { params, body: rotateBody, response: { 200: withSecret } } },
+    {
+      config: { scope: 'settings', errors: [webhookErrors.UNKNOWN] },
+      schema: {
+        operationId: 'rotateWebhookSecret',
+        summary: 'Make a new secret of an endpoint',
+        description: 'A new secret, shown once.',
+        params,
+        body: rotateBody,
+        response: { 200: withSecret },
+      },
+    },
     async (request) => {
       const { id } = await webhookOf(request)
       const hours = request.body?.overlapHours ?? DAY / HOUR
@@ -247,20 +301,48 @@ export async function webhookRoutes(http: HttpServer, ports: HttpPorts): Promise
     },
   )
 
-  /** One event of type `webhook.test`, now; it is not tried again. */
   http.post(
     '/webhooks/:id/test',
-    { config: { scope: 'settings' }, schema: { params, body: noBody, response: { 200: testAnswer } } },
+    {
+      config: { scope: 'settings', errors: [webhookErrors.UNKNOWN] },
+      schema: {
+        operationId: 'testWebhook',
+        summary: 'Send one test event now',
+        description: 'One event of type `webhook.test`, now; it is not tried again.',
+        params,
+        body: noBody,
+        response: { 200: testAnswer },
+      },
+    },
     async (request) => {
       const { kind, status, error, tookMs } = await webhooks.test((await webhookOf(request)).id)
       return { delivered: kind === 'delivered', status, error, tookMs }
     },
   )
 
-  /** Sends events again: one (`event`), those after one up to another, those since a time, or all that were given up. */
   http.post(
     '/webhooks/:id/replay',
-    { config: { scope: 'settings' }, schema: { params, body: replayBody, response: { 200: replayAnswer } } },
+    {
+      config: {
+        scope: 'settings',
+        errors: [
+          webhookErrors.UNKNOWN,
+          webhookErrors.DISABLED,
+          webhookErrors.EVENT_FORGOTTEN,
+          webhookErrors.EVENT_UNKNOWN,
+          webhookErrors.LIMIT_REACHED,
+        ],
+      },
+      schema: {
+        operationId: 'replayWebhook',
+        summary: 'Send events again',
+        description:
+          'Sends events again: one (`event`), those after one up to another, those since a time, or all that were given up.',
+        params,
+        body: replayBody,
+        response: { 200: replayAnswer },
+      },
+    },
     async (request) => {
       const { id } = await webhookOf(request)
       const what = replayOf(request.body)
@@ -269,12 +351,15 @@ export async function webhookRoutes(http: HttpServer, ports: HttpPorts): Promise
     },
   )
 
-  /** Tries, newest first: kept for 7 days, at most 10,000. */
   http.get(
     '/webhooks/:id/deliveries',
     {
-      config: { scope: 'read' },
+      config: { scope: 'read', errors: [webhookErrors.UNKNOWN] },
       schema: {
+        operationId: 'listWebhookDeliveries',
+        summary: 'List tries of an endpoint, newest first',
+        description: 'Tries, newest first: kept for 7 days, at most 10,000.',
+
         params,
         querystring: z.strictObject({
           before: cursorInput.default(Number.MAX_SAFE_INTEGER),
@@ -299,12 +384,15 @@ export async function webhookRoutes(http: HttpServer, ports: HttpPorts): Promise
     },
   )
 
-  /** Events that wait for another try, or behind one of their chat. */
   http.get(
     '/webhooks/:id/waiting',
     {
-      config: { scope: 'read' },
+      config: { scope: 'read', errors: [webhookErrors.UNKNOWN] },
       schema: {
+        operationId: 'listWebhookWaiting',
+        summary: 'List events that wait for an endpoint',
+        description: 'Events that wait for another try, or behind one of their chat.',
+
         params,
         querystring: afterPage,
         response: { 200: z.object({ items: z.array(waitingAnswer), next: z.int().nullable() }) },
@@ -328,12 +416,15 @@ export async function webhookRoutes(http: HttpServer, ports: HttpPorts): Promise
     },
   )
 
-  /** Events that were given up, kept for 7 days. */
   http.get(
     '/webhooks/:id/dead',
     {
-      config: { scope: 'read' },
+      config: { scope: 'read', errors: [webhookErrors.UNKNOWN] },
       schema: {
+        operationId: 'listWebhookDead',
+        summary: 'List events that were given up',
+        description: 'Events that were given up, kept for 7 days.',
+
         params,
         querystring: afterPage,
         response: { 200: z.object({ items: z.array(deadAnswer), next: z.int().nullable() }) },
