@@ -53,6 +53,8 @@ export interface EngineHandlers {
   spoofed(stranger: ChatId, waMessageId: WaMessageId, name: string): readonly Statement[]
   /** A poll of this chat, for a vote on it; undefined when it is not known here. */
   poll(chat: ChatId, poll: MessageKey): Promise<KnownPoll | undefined>
+  /** Those that came without their content. */
+  readonly missing: MissingMessages
   /** Whether the journal holds the message already, so that a redelivery needs a receipt only. */
   isJournalled(chat: ChatId, author: ChatId, waMessageId: string): Promise<boolean>
   /** The content of an own message that a recipient could not decrypt, or undefined when it is gone. */
@@ -76,6 +78,34 @@ export interface Receipt {
 }
 
 export type OutboundContent = { readonly kind: 'text'; readonly text: string }
+
+/** A message that came without its content, and the key by which the account's phone knows it. */
+export interface MissingMessage {
+  readonly chat: ChatId
+  readonly author: ChatId
+  readonly waMessageId: WaMessageId
+  readonly remoteJid: string
+  readonly participant: string | null
+  readonly fromMe: boolean
+  readonly sentAt: number
+  readonly cameAt: number
+}
+
+/** The messages of an instance that came without their content, on disk. */
+export interface MissingMessages {
+  /** Resolves when it is on disk; nothing changes when it is there already. */
+  add(message: Omit<MissingMessage, 'cameAt'>, askAfterMs: number): Promise<void>
+  /** Those that are to be asked for by now, the longest due first. */
+  due(limit: number): Promise<readonly MissingMessage[]>
+  /** When the next is due; null when there is none. */
+  nextAt(): Promise<number | null>
+  /** When each is due again. */
+  askAgain(at: ReadonlyMap<MissingMessage, number>): Promise<void>
+  /** It has its content. */
+  remove(message: MissingMessage): Promise<void>
+  /** Journals it as `message`, and asks no more. Fails when it is not there any more. */
+  giveUp(missing: MissingMessage, message: InboundMessage): Promise<void>
+}
 
 /** What opens the votes on a poll. */
 export interface KnownPoll {

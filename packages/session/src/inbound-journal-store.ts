@@ -11,7 +11,8 @@ import {
 } from '@eclusa/kernel'
 import type { Database, EventLog, Row, SealedTable, Sealer, Statement } from '@eclusa/storage'
 import { rowsOf } from './auth-store.ts'
-import type { KnownPoll } from './engine.ts'
+import type { KnownPoll, MissingMessages } from './engine.ts'
+import { MissingContent } from './missing-content-store.ts'
 
 /** An inbound message as read back. `id` is a cursor: it only grows inside an instance. */
 export interface JournalEntry {
@@ -153,6 +154,16 @@ export class InboundJournal {
       },
     })
     return [row, event]
+  }
+
+  /** What came without its content to an instance. */
+  missing(tenant: TenantId, instance: InstanceId): MissingMessages {
+    return new MissingContent({
+      database: this.#database,
+      clock: this.#clock,
+      instance,
+      journal: (message) => this.append(tenant, instance, message),
+    })
   }
 
   async has(instance: InstanceId, chat: ChatId, author: ChatId, waMessageId: string): Promise<boolean> {
@@ -494,8 +505,17 @@ export class InboundJournal {
     return rows.map((row) => this.#entry(instance, row))
   }
 
-  /** Deletes all rows of a person, those without content too; returns how many. */
+  /** Deletes all rows of a person, those without content too; returns how many messages that were. */
   async forgetPerson(instance: InstanceId, addresses: readonly ChatId[]): Promise<number> {
+    await this.#database.write(
+      [
+        {
+          sql: `DELETE FROM "MissingContent" WHERE instance = ? AND (${theirs(addresses)})`,
+          params: [instance, ...addresses, ...addresses],
+        },
+      ],
+      rowsOf(instance),
+    )
     for (let forgottenCount = 0; ;) {
       const [result] = await this.#database.write(
         [
@@ -566,7 +586,10 @@ export class InboundJournal {
   /** Deletes everything an instance has received. */
   async forget(instance: InstanceId): Promise<void> {
     await this.#database.write(
-      [{ sql: 'DELETE FROM "InboundMessage" WHERE instance = ?', params: [instance] }],
+      ['InboundMessage', 'MissingContent'].map((table) => ({
+        sql: `DELETE FROM "${table}" WHERE instance = ?`,
+        params: [instance],
+      })),
       rowsOf(instance),
     )
   }

@@ -9,6 +9,8 @@ export type {
   EngineMessage,
   EngineOptions,
   KnownPoll,
+  MissingMessage,
+  MissingMessages,
   OutboundContent,
   Receipt,
 } from './engine.ts'

@@ -279,6 +279,7 @@ export class SessionPool implements Lifecycle {
           )
           return [journal.spoofed(tenant, instance, { stranger, waMessageId, name })]
         },
+        missing: journal.missing(tenant, instance),
         poll: (chat, poll) => journal.poll(instance, chat, poll),
         isJournalled: (chat, author, waMessageId) => journal.has(instance, chat, author, waMessageId),
       },

@@ -10,7 +10,9 @@ import {
   makeInstanceId,
   makeWaMessageId,
   MIB,
+  MINUTE,
   parseTenantId,
+  type WaMessageId,
   wordsOf,
 } from '@eclusa/kernel'
 import { ManualClock } from '@eclusa/kernel/test-kit'
@@ -161,7 +163,22 @@ testEachDatabase(
       items.map(({ message }) => message.waMessageId),
       [stuck.waMessageId],
     )
+    const missing = journal.missing(parseTenantId('acme'), instance)
+    const came = { chat: CAROL, author: CAROL, remoteJid: CAROL, participant: null, fromMe: false, sentAt: 0 }
+    for (const id of ['A', 'B', 'A']) await missing.add({ ...came, waMessageId: id as WaMessageId }, MINUTE)
+    assert.deepEqual([await missing.due(10), await missing.nextAt()], [[], clock.now() + MINUTE])
+    await clock.tick(MINUTE)
+    const [first, second] = await missing.due(10)
+    assert(first !== undefined && second !== undefined)
+    assert.deepEqual(first, { ...came, waMessageId: 'A', cameAt: clock.now() - MINUTE })
+    await missing.askAgain(new Map([[first, clock.now() + 1]]))
+    assert.deepEqual(await missing.due(10), [second])
+    await missing.remove(second)
+    assert.deepEqual([await missing.due(10), await missing.nextAt()], [[], clock.now() + 1])
     assert.equal(await journal.forgetPerson(instance, [CAROL]), 703, 'rows without content go too')
+    assert.equal(await missing.nextAt(), null, 'nor is anything asked for of whom was forgotten')
+    await assert.rejects(missing.giveUp(first, messageFrom(CAROL, { kind: 'other', name: 'x', text: null })))
+    assert.deepEqual(await listed(), [])
     assert.equal(young.chat, CAROL)
   },
 )

@@ -2,11 +2,11 @@ import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
 import { test } from 'node:test'
 import { proto } from '@eclusa/baileys'
-import { type InboundContent, type InstanceId, MIB } from '@eclusa/kernel'
-import { until } from '@eclusa/kernel/test-kit'
+import { DAY, type InboundContent, type InstanceId, MIB, MINUTE } from '@eclusa/kernel'
+import { ManualClock, until } from '@eclusa/kernel/test-kit'
 import { EventLog } from '@eclusa/storage'
 import { testSealer } from '@eclusa/storage/test-kit'
-import { type Bench, chatOf, setup } from './harness.ts'
+import { type Bench, chatOf, setup, tenant } from './harness.ts'
 import { sealVote } from './poll-sealing.ts'
 
 const COMPANY = '5511900000001'
@@ -106,6 +106,112 @@ test('a message that comes without its content is journalled when the phone hand
   )
   await bench.simulator.assertClean()
 })
+
+/** How often the phone was asked for a message. */
+function asked(bench: Bench): number {
+  return bench.simulator.totals['contentsAsked'] ?? 0
+}
+
+/** WhatsApp has every new device connect anew, after a wait on this clock. */
+async function pairBy(clock: ManualClock, bench: Bench): ReturnType<Bench['pair']> {
+  const pairing = bench.pair(COMPANY)
+  let isPaired = false
+  void pairing.finally(() => (isPaired = true)).catch(() => {})
+  await untilOn(clock, () => isPaired, 'it is paired')
+  return pairing
+}
+
+/** As `until`, while the clock goes on: what is read from the disk may set a timer later than the test moves it. */
+function untilOn(
+  clock: ManualClock,
+  condition: () => boolean | Promise<boolean>,
+  what: string,
+): Promise<void> {
+  return until(async () => {
+    await clock.tick(10)
+    return condition()
+  }, what)
+}
+
+async function missing(bench: Bench): Promise<number> {
+  return (await bench.database.read('SELECT 1 AS one FROM "MissingContent"', [])).length
+}
+
+for (const addressing of ['pn', 'lid'] as const) {
+  test(`a message without content is asked for again after a restart, by ${addressing}, until it is here`, async (t) => {
+    const clock = new ManualClock()
+    const bench = await setup(t, { clock })
+    const carol = bench.simulator.addContact(CAROL, { name: 'Carol' })
+    const { instance, phone } = await pairBy(clock, bench)
+    const { waMessageId } = carol.send(phone, 'I saw your advertisement', {
+      withoutContent: true,
+      addressing,
+    })
+    await until(async () => (await missing(bench)) === 1, 'it is on record')
+    await bench.simulator.settled()
+    // Before Baileys asks, 2 s after it came; WhatsApp has its acknowledgement and does not deliver it again.
+    await bench.pool.stopInstance(instance)
+    await bench.pool.startInstance({ instance, tenant })
+    await bench.untilState(instance, 'online')
+    await bench.simulator.settled()
+    assert.deepEqual([await contents(bench, instance), asked(bench)], [[], 0])
+    await clock.tick(MINUTE)
+    await untilOn(clock, async () => (await contents(bench, instance)).length === 1, 'it is journalled')
+    const { items } = await bench.journal.list({ instance, after: 0, limit: 10, maxBytes: MIB })
+    const { chat, waMessageId: id, content } = items[0]?.message ?? {}
+    assert.deepEqual(
+      [chat, id, content],
+      [chatOf(CAROL), waMessageId, { kind: 'text', text: 'I saw your advertisement' }],
+    )
+    await clock.tick(10 * MINUTE)
+    await untilOn(clock, async () => (await missing(bench)) === 0, 'nothing is missing')
+    assert.equal(asked(bench), 1)
+    await bench.simulator.assertClean()
+  })
+}
+
+test('a message whose content nobody has is asked for seven times, and goes on without it after 14 days', async (t) => {
+  const clock = new ManualClock()
+  const bench = await setup(t, { clock })
+  const carol = bench.simulator.addContact(CAROL, { name: 'Carol' })
+  const { instance, phone } = await pairBy(clock, bench)
+  const { waMessageId } = carol.send(phone, 'gone', { withoutContent: 'lost' })
+  await until(async () => (await missing(bench)) === 1, 'it is on record')
+  await bench.simulator.settled()
+  // With it goes Baileys' own question.
+  await bench.pool.stopInstance(instance)
+  await bench.pool.startInstance({ instance, tenant })
+  await bench.untilState(instance, 'online')
+  let minutes = 0
+  for (const [index, at] of [1, 10, 60, 6 * 60, 24 * 60, 3 * 24 * 60, 7 * 24 * 60].entries()) {
+    await clock.tick((at - minutes) * MINUTE)
+    minutes = at
+    await untilOn(clock, () => asked(bench) > index, `it is asked for after ${at} min`)
+    await until(async () => (await nextAsk(bench)) > clock.now(), 'the next time is set')
+    assert.equal(asked(bench), index + 1)
+  }
+  assert.deepEqual(await contents(bench, instance), [])
+  await clock.tick(14 * DAY - minutes * MINUTE)
+  await untilOn(clock, async () => (await contents(bench, instance)).length === 1, 'it is journalled')
+  const { items } = await bench.journal.list({ instance, after: 0, limit: 10, maxBytes: MIB })
+  const { author, waMessageId: id, content } = items[0]?.message ?? {}
+  assert.deepEqual(
+    [author, id, content],
+    [chatOf(CAROL), waMessageId, { kind: 'other', name: 'without_content', text: null }],
+  )
+  assert.deepEqual(
+    (await eventsOf(bench)).map(({ type }) => type),
+    ['inbound.received'],
+  )
+  await clock.tick(DAY)
+  assert.deepEqual([await missing(bench), asked(bench)], [0, 7])
+  await bench.simulator.assertClean()
+})
+
+async function nextAsk(bench: Bench): Promise<number> {
+  const [row] = await bench.database.read('SELECT ask_at FROM "MissingContent"', [])
+  return Number(row?.['ask_at'] ?? 0)
+}
 
 for (const addressing of ['pn', 'lid'] as const) {
   test(`reactions, edits, deletions and votes come with what they are about, addressed by ${addressing}`, async (t) => {

@@ -82,9 +82,9 @@ export interface SendOptions {
   readonly addressing?: Addressing
   /**
    * Linked devices get the message without its content, as WhatsApp delivers those that began at an advertisement; they
-   * ask their phone for it. To numbers only.
+   * ask their phone for it; with `lost` it has none either. To numbers only.
    */
-  readonly withoutContent?: boolean
+  readonly withoutContent?: boolean | 'lost'
 }
 
 interface SentMessage {
@@ -214,7 +214,7 @@ export class Phone {
       const account = this.#find(address)
       this.#rememberSent(waMessageId, { content: bytes, chat: account.number, addressing })
       for (const device of account.devices.values()) {
-        if (options.withoutContent === true) {
+        if (options.withoutContent) {
           this.#world.router.sendFromPhone(device, this.#envelopeTo(addressing, waMessageId, []))
         } else this.#sendTo(device, waMessageId, bytes, addressing)
       }
@@ -554,6 +554,7 @@ export class Phone {
     const device = this.account.devices.get(sender.deviceId)
     const asked = protocolMessage?.peerDataOperationRequestMessage?.placeholderMessageResendRequest ?? []
     if (device === undefined || asked.length === 0) return
+    this.#world.statistics.contentsAsked += asked.length
     const peerDataOperationResult = asked.flatMap(({ messageKey }) => {
       const kept = this.#kept.get(messageKey?.id ?? '')
       if (kept === undefined) return []

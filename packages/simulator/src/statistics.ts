@@ -36,6 +36,8 @@ export class Statistics {
   retriesAskedByClients = 0
   retriesAskedByPhones = 0
   repeatsDropped = 0
+  /** Messages without content that linked devices asked their phones for. */
+  contentsAsked = 0
   faultsStruck = 0
   mailDropped = 0
   /** Messages to linked devices that were acknowledged by a delivery receipt. bounded by: MAX_LISTED, oldest out */

@@ -30,7 +30,7 @@ import {
 } from '@eclusa/kernel'
 import type { Statement } from '@eclusa/storage'
 import type { AuthStore } from '../../auth-store.ts'
-import type { Engine, EngineConnection, EngineMessage, EngineOptions } from '../../engine.ts'
+import type { Engine, EngineConnection, EngineMessage, EngineOptions, MissingMessage } from '../../engine.ts'
 import { sessionErrors } from '../../errors.ts'
 import { readCloseReason, readErrorCode } from './close-reason.ts'
 import { engineLogger } from './engine-log.ts'
@@ -45,9 +45,11 @@ import {
   readEnvelope,
   translateHandedOver,
   translateInbound,
+  translateMissing,
 } from './inbound.ts'
 import { messageId } from './inbound-content.ts'
 import { toChat } from './jid.ts'
+import { cameWithoutContent, ContentRequests } from './missing-content.ts'
 import { toWhatsApp } from './outbound.ts'
 import { openVote } from './poll-votes.ts'
 import { readReceipt } from './receipts.ts'
@@ -143,6 +145,7 @@ class BaileysConnection implements EngineConnection {
   /** The message that is being sent: its chat, and its place among the others. */
   readonly #sending = new AsyncLocalStorage<{ readonly chat: ChatId; readonly turn: SendTurn }>()
   readonly #turns = new SendTurns()
+  readonly #contentRequests: ContentRequests
   /** Credentials are saved one after another; a new connection must find the last of them. */
   #saving: Promise<void> = Promise.resolve()
   #qrCount = 0
@@ -171,6 +174,15 @@ class BaileysConnection implements EngineConnection {
       ...(options.cacheOwner === undefined ? {} : { owner: options.cacheOwner }),
     })
     this.#devices = this.#makeDeviceLists(options)
+    this.#contentRequests = new ContentRequests({
+      store: options.handlers.missing,
+      clock: options.clock,
+      log: options.log,
+      emptyOf: (missing) => this.#emptyOf(missing),
+      journalled: ({ chat }) => options.handlers.journalled(chat),
+      ask: (request) => this.#socket.sendPeerDataOperationMessage(request),
+      failed: (error) => this.#cut('what came without content could not be looked up', error),
+    })
     const logger = engineLogger(options.log)
     this.#socket = makeWASocket({
       auth: { creds: options.creds, keys: this.#keys },
@@ -349,6 +361,7 @@ class BaileysConnection implements EngineConnection {
   async #closeOnce(ended: boolean): Promise<void> {
     this.#over = true
     this.#sweepTimer?.cancel()
+    this.#contentRequests.stop()
     this.#rejectAcks()
     this.#keys.retire()
     this.#journalled.dispose()
@@ -366,7 +379,9 @@ class BaileysConnection implements EngineConnection {
     if (update.connection === 'open') {
       const number = jidDecode(this.#options.creds.me?.id)?.user ?? ''
       void this.#saving.then(() => {
-        if (!this.#over) this.#options.handlers.online(number)
+        if (this.#over) return
+        this.#options.handlers.online(number)
+        this.#contentRequests.start()
       })
     }
     if (update.connection === 'close') void this.#ended(update.lastDisconnect?.error)
@@ -456,9 +471,15 @@ class BaileysConnection implements EngineConnection {
     }
     if (category === 'peer') return true
     const envelope = await this.#envelope(stanza)
-    if (envelope === undefined || envelope.fromMe) return true
+    if (envelope === undefined) return true
+    const isEmpty = cameWithoutContent(stanza)
+    if (envelope.fromMe && !isEmpty) return true
     const { handlers } = this.#options
-    if (!(await handlers.isJournalled(envelope.chat, envelope.author, messageId(id)))) return true
+    if (!(await handlers.isJournalled(envelope.chat, envelope.author, messageId(id)))) {
+      if (isEmpty) await this.#contentRequests.came(stanza, envelope)
+      return true
+    }
+    if (envelope.fromMe) return true
     await this.#socket.sendReceipt(from, stanza.attrs['participant'], [id], 'inactive')
     return false
   }
@@ -539,6 +560,14 @@ class BaileysConnection implements EngineConnection {
       if (!(await this.#options.handlers.isJournalled(chat, author, waMessageId))) found.push(inbound)
     }
     return found
+  }
+
+  /** What stands for a message whose content nobody hands over; undefined when it has come. */
+  async #emptyOf(missing: MissingMessage): Promise<InboundMessage | undefined> {
+    const empty = await translateMissing(missing, this.#own(), (lid) => this.#numberOfLid(lid))
+    if (empty === undefined) return undefined
+    const { chat, author, waMessageId } = empty
+    return (await this.#options.handlers.isJournalled(chat, author, waMessageId)) ? undefined : empty
   }
 
   /** The message with all that needs what we know: numbers for LIDs, and what a vote says. */

@@ -1,5 +1,6 @@
 import { type BinaryNode, encodeWAMessage, jidNormalizedUser, proto, unpadRandomMax16 } from '@eclusa/baileys'
 import { type ChatId, type InboundMessage, SECOND } from '@eclusa/kernel'
+import type { MissingMessage } from '../../engine.ts'
 import {
   contextOf,
   cut,
@@ -157,11 +158,8 @@ export async function translateHandedOver(
 ): Promise<Inbound | undefined> {
   const { remoteJid, fromMe, id, participant } = info.key ?? {}
   if (!remoteJid || !id) return undefined
-  const attrs: Record<string, string> = { id, from: remoteJid }
-  const author = participant ?? info.participant
-  if (author) attrs['participant'] = author
-  if (fromMe) Object.assign(attrs, { from: own.number, recipient: remoteJid })
-  const envelope = await readEnvelope({ tag: 'message', attrs }, own, numberOfLid)
+  const key = { remoteJid, fromMe: fromMe === true, id, participant: participant ?? info.participant ?? null }
+  const envelope = await envelopeOfKey(key, own, numberOfLid)
   if (envelope === undefined) return undefined
   const head = {
     ...envelope,
@@ -174,6 +172,38 @@ export async function translateHandedOver(
   const content = whole === undefined ? undefined : unwrap(whole)
   if (whole === undefined || content === undefined || content.protocolMessage) return undefined
   return translateMessage(head, own, whole, content)
+}
+
+/** A message of which nothing but its key is known, and that it came; undefined when it names no chat. */
+export async function translateMissing(
+  missing: MissingMessage,
+  own: OwnJids,
+  numberOfLid: (lid: string) => Promise<string | null>,
+): Promise<InboundMessage | undefined> {
+  const { waMessageId, remoteJid, sentAt } = missing
+  const envelope = await envelopeOfKey({ ...missing, id: waMessageId }, own, numberOfLid)
+  if (envelope === undefined) return undefined
+  const content = { kind: 'other', name: 'without_content', text: null } as const
+  const head = { ...envelope, addressedAs: remoteJid, waMessageId, pushName: null, sentAt }
+  return { ...head, content, quoted: null, mentions: [] }
+}
+
+/** As the stanza that it came in would have it. */
+function envelopeOfKey(
+  key: {
+    readonly remoteJid: string
+    readonly fromMe: boolean
+    readonly id: string
+    readonly participant: string | null
+  },
+  own: OwnJids,
+  numberOfLid: (lid: string) => Promise<string | null>,
+): Promise<Envelope | undefined> {
+  const { remoteJid, fromMe, id, participant } = key
+  const attrs: Record<string, string> = { id, from: remoteJid }
+  if (participant !== null && participant !== '') attrs['participant'] = participant
+  if (fromMe) Object.assign(attrs, { from: own.number, recipient: remoteJid })
+  return readEnvelope({ tag: 'message', attrs }, own, numberOfLid)
 }
 
 type Head = Omit<InboundMessage, 'content' | 'quoted' | 'mentions'>
