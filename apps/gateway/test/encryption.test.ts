@@ -40,6 +40,50 @@ test('every column of bytes in the schema is sealed anew after a rotation, or ne
   for (const { page, start } of sealedTables(() => undefined)) database.prepare(page).all(...start, 10)
 })
 
+/** Tables without anything of a person. */
+const NOT_PERSONAL: ReadonlySet<string> = new Set([
+  'AuditAnchor',
+  'ApiKey',
+  'ColdPause',
+  'DataKey',
+  'EventMark',
+  'EventSink',
+  'EventSwept',
+  'Flow',
+  'InstallSecret',
+  'Migration',
+  'OperatorSector',
+  'ProactiveHealth',
+  'ReadyProbe',
+  'ResealRound',
+  'SealerCheck',
+  'Tenant',
+  'TenantRemoval',
+])
+
+test('docs/privacy.md says of every table that holds something of people what is kept, and for how long', async (t) => {
+  const gateway = await startGateway(t)
+  const database = openFile(gateway)
+  t.after(() => database.close())
+  const tables = database
+    .prepare(`select name from sqlite_master where type = 'table' and name not like 'sqlite_%'`)
+    .all()
+    .map((row) => String(row['name']))
+  const told = new Set(
+    [
+      ...readFileSync(new URL('../../../docs/privacy.md', import.meta.url), 'utf8').matchAll(/`"(\w+)"`/g),
+    ].map((match) => match[1] ?? ''),
+  )
+  assert.deepEqual(
+    tables.filter((table) => !told.has(table) && !NOT_PERSONAL.has(table)),
+    [],
+  )
+  assert.deepEqual(
+    [...told].filter((table) => !tables.includes(table)),
+    [],
+  )
+})
+
 test('keys are changed while messages are accepted, and everything opens as before', async (t) => {
   const gateway = await startGateway(t)
   const keyFile = join(gateway.folder, 'data.key')

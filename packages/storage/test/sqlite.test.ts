@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { existsSync, readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { type EclusaError, silentLogger } from '@eclusa/kernel'
 import { codeOf } from '@eclusa/kernel/test-kit'
@@ -75,4 +76,16 @@ test('a read behind statements that are not committed yet waits for their commit
     ...Array.from({ length: 31 }, (_, n) => n + 200),
   ]
   assert.deepEqual(await seen, expected)
+})
+
+test('what was deleted, in a page that stays or in pages that come free, is not in the file any more', async (t) => {
+  const { database, file } = await openTestDatabase(t, migrations)
+  const words = (id: number): string => `canary-${id}-${'x'.repeat(600)}`
+  for (let id = 1; id <= 60; id++) await database.write([insert(id, words(id))])
+  await database.write([{ sql: 'delete from "Note" where id > ? and id <> ?', params: [1, 30] }])
+  await database.stop()
+  assert.ok(!existsSync(`${file}-wal`), 'the log was put in its place')
+  const bytes = readFileSync(file, 'latin1')
+  const found = new Set([...bytes.matchAll(/canary-(\d+)-/g)].map((match) => Number(match[1])))
+  assert.deepEqual(found, new Set([1, 30]))
 })

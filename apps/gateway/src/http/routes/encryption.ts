@@ -1,5 +1,6 @@
 import { EclusaError } from '@eclusa/kernel'
 import { z } from 'zod'
+import { storageErrors } from '@eclusa/storage'
 import { gatewayErrors } from '../../errors.ts'
 import { noBody } from '../inputs.ts'
 import type { HttpPorts, HttpServer } from '../server.ts'
@@ -56,7 +57,7 @@ export async function encryptionRoutes(http: HttpServer, { sealing, log }: HttpP
         scope: 'admin',
         operatorsOnly: true,
         audit: 'before',
-        errors: [gatewayErrors.KEY_FILE_NOT_WRITTEN],
+        errors: [gatewayErrors.KEY_FILE_NOT_WRITTEN, storageErrors.KEY_NOT_OURS],
       },
       schema: {
         operationId: 'rotateMasterKey',
