@@ -75,6 +75,7 @@ import { builtDashboard } from './dashboard/built-dashboard.ts'
 import { Logins } from './login/logins.ts'
 import { cachesReport } from './measurements/caches-report.ts'
 import { Measurements } from './measurements/measurements.ts'
+import { LateFiling } from './late-filing.ts'
 import { openLog } from './log.ts'
 import type { MachineLimit } from './memory/ceiling.ts'
 import { assertFits, type GatewayPlan, planGateway, thisMachine } from './memory/gateway-plan.ts'
@@ -245,6 +246,12 @@ export async function startApp(options: AppOptions): Promise<App> {
     const sessionEvents = new TypedEmitter<SessionEvents>({ onError })
     const journal = new InboundJournal({ database, sealer, events, clock })
     const joinChats = (instance: InstanceId, aliases: readonly ChatId[]): void => {
+      filing.numbersLearnt(instance, aliases).catch((error: unknown) => {
+        log.warn(
+          { instance, err: error },
+          'what was sent to a number is not filed yet with its LID; trying again when they write',
+        )
+      })
       queue.control.joinChats(instance, aliases).catch((error: unknown) => {
         log.warn(
           { instance, err: error },
@@ -327,6 +334,13 @@ export async function startApp(options: AppOptions): Promise<App> {
       clock,
       log,
       reopenWithinMs: config.conversationsReopenWithinMs,
+      renamed: (conversation, chat) => filing.file(conversation, chat),
+    })
+    const filing = new LateFiling({
+      conversations,
+      directory,
+      traces: () => queue.traces,
+      canonicalChat: (instance, chat) => sessions.canonicalChat(instance, chat),
     })
     const allowed = parseAllowList(config.outgoingAllow)
     if ('fault' in allowed) throw new Error(allowed.fault)
@@ -668,6 +682,7 @@ export async function startApp(options: AppOptions): Promise<App> {
       journal,
       inbox,
       conversations,
+      filing,
       flows,
       outgoing,
       streams,

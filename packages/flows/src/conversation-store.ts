@@ -47,6 +47,13 @@ export interface NewEntry {
   readonly text?: string | null
 }
 
+/** What was sent to a contact; its text, as long as that is known. */
+export interface SentMessage {
+  readonly messageSeq: number
+  readonly text: string | null
+  readonly at: number
+}
+
 /** Where in the line: where it was, at its end, or where another stood. */
 export type Place = 'kept' | 'new' | number | null
 
@@ -99,6 +106,12 @@ const ADD_OUTBOUND = `insert into "ConversationEntry" (tenant, instance, convers
       where known.close_reason = 'merged' and kept.instance = known.instance and kept.contact = known.contact
         and kept.state <> 'closed'), known.id), 'outbound', ?, ?, ?, ?
   from "Conversation" as known where known.id = ?`
+
+/** What was sent before it was known to be to this contact; never twice, nor into what is closed meanwhile. */
+const ADD_SENT = `insert into "ConversationEntry" (tenant, instance, conversation, kind, at, message_seq, actor, sealed)
+  select known.tenant, known.instance, known.id, 'outbound', ?, ?, 'api', ?
+  from "Conversation" as known where known.id = ? and known.state <> 'closed'
+    and not exists (select 1 from "ConversationEntry" as filed where filed.message_seq = ?)`
 
 /** Conversations looked at for one page of a list: what is filtered out counts, so that no page reads the whole table. */
 const LOOK_AT = 2000
@@ -385,6 +398,33 @@ export class ConversationStore {
       tenant,
     )
     return { sql: ADD_OUTBOUND, params: [at, messageSeq, actor, sealed, id] }
+  }
+
+  /** A message to the contact that was sent without the conversation. */
+  addSent(
+    { id, tenant, instance }: Pick<Conversation, 'id' | 'tenant' | 'instance'>,
+    { at, messageSeq, text }: SentMessage,
+  ): Statement {
+    const context = contextOf({ tenant, instance, kind: 'outbound', at })
+    const sealed = text === null ? null : this.#sealer.seal(Buffer.from(text), context, tenant)
+    return { sql: ADD_SENT, params: [at, messageSeq, sealed, id, messageSeq] }
+  }
+
+  /** Of these chats, at most one each. */
+  async notClosedInAny(instance: InstanceId, chats: readonly ChatId[]): Promise<readonly ConversationRow[]> {
+    return this.#read(
+      `select ${COLUMNS} from "Conversation" where instance = ? and state <> 'closed'
+       and chat in (select value from ${this.#listOf('?')} as asked)`,
+      [instance, JSON.stringify(chats)],
+    )
+  }
+
+  /** The same chat under another name. */
+  rename(conversation: Conversation, chat: ChatId): Statement {
+    return {
+      sql: `update "Conversation" set chat = ?, version = version + 1 where id = ? and chat = ? and state <> 'closed'`,
+      params: [chat, conversation.id, conversation.chat],
+    }
   }
 
   async hasKey(conversation: ConversationId, key: string): Promise<boolean> {

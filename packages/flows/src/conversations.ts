@@ -32,7 +32,12 @@ import {
   type TransferOptions,
   type WaitOptions,
 } from './conversation-plans.ts'
-import { type ConversationFilter, ConversationStore, openingKey } from './conversation-store.ts'
+import {
+  type ConversationFilter,
+  ConversationStore,
+  openingKey,
+  type SentMessage,
+} from './conversation-store.ts'
 import { Operators } from './operator-store.ts'
 import { Retention } from './retention.ts'
 import { RetentionStore } from './retention-store.ts'
@@ -48,6 +53,11 @@ export interface ConversationsOptions {
   readonly log: Logger
   /** A contact who writes this soon after the close goes on in the same conversation. Default: 10 min; 0: never. */
   readonly reopenWithinMs?: number
+  /**
+   * The contact of a conversation writes under another name of theirs; called before that is filed, and again when it
+   * fails. Default: nothing is to be done.
+   */
+  readonly renamed?: (conversation: Conversation, chat: ChatId) => Promise<void>
 }
 
 export const DEFAULT_REOPEN_WITHIN_MS = 10 * MINUTE
@@ -89,12 +99,14 @@ export class Conversations {
   readonly #clock: Clock
   readonly #store: ConversationStore
   readonly #reopenWithinMs: number
+  readonly #renamed: NonNullable<ConversationsOptions['renamed']>
 
   constructor(options: ConversationsOptions) {
     const { database, sealer, events, clock, log } = options
     this.#database = database
     this.#clock = clock
     this.#reopenWithinMs = options.reopenWithinMs ?? DEFAULT_REOPEN_WITHIN_MS
+    this.#renamed = options.renamed ?? (async () => {})
     this.#store = new ConversationStore({ database, sealer })
     this.sectors = new Sectors({ database, clock })
     this.operators = new Operators({ database, clock })
@@ -153,6 +165,7 @@ export class Conversations {
       }
       const current = await this.#store.notClosedOf(instance, contact)
       if (current !== undefined) {
+        if (current.chat !== chat) await this.#renamed(current, chat)
         await this.#database.write(
           [this.#store.heard(current, chat, at), this.#store.addEntry(current, inbound)],
           { rows: rowsOf(instance, contact) },
@@ -336,6 +349,25 @@ export class Conversations {
       if (count >= MAX_ATTEMPTS) throw new EclusaError(storageErrors.BUSY)
       await this.returnAll(tenant, operator, how)
     }
+  }
+
+  /** Those that are not closed in any of these chats (at most 1,000). */
+  notClosedInAny(instance: InstanceId, chats: readonly ChatId[]): Promise<readonly Conversation[]> {
+    return this.#store.notClosedInAny(instance, chats)
+  }
+
+  /** Its chat has a better name: the number of a LID. */
+  async rename(conversation: Conversation, chat: ChatId): Promise<void> {
+    await this.#database.write([this.#store.rename(conversation, chat)])
+  }
+
+  /**
+   * Files what was sent to the contact before it was known that it was to them, in this order (at most 500); what stands
+   * in a history already, or the conversation is closed by now, is left out.
+   */
+  async fileSent(conversation: Conversation, messages: readonly SentMessage[]): Promise<void> {
+    if (messages.length === 0) return
+    await this.#database.write(messages.map((message) => this.#store.addSent(conversation, message)))
   }
 
   /**

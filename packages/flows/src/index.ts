@@ -41,6 +41,7 @@ export {
   DEFAULT_REOPEN_WITHIN_MS,
   type Received,
 } from './conversations.ts'
+export type { SentMessage } from './conversation-store.ts'
 export { chooseOperator } from './distribution.ts'
 export { conversationErrors, type Refusal } from './errors.ts'
 export { dryRun, type DryRunLine, type DryRunOptions, type DryRunReport } from './dry-run.ts'

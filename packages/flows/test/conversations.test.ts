@@ -1,9 +1,20 @@
 import assert from 'node:assert/strict'
-import { MINUTE } from '@eclusa/kernel'
+import { type ChatId, MINUTE } from '@eclusa/kernel'
 import { codeOf } from '@eclusa/kernel/test-kit'
-import { testEachDatabase as test } from '@eclusa/storage/test-kit'
-import { parseSectorId } from '../src/index.ts'
-import { acme, chatOfContact, contactOf, done, openBench, originOf, shop, whyOf } from './harness.ts'
+import { openTestDatabase, testEachDatabase as test } from '@eclusa/storage/test-kit'
+import { flowMigrations, parseSectorId } from '../src/index.ts'
+import {
+  acme,
+  type Bench,
+  benchOn,
+  chatOfContact,
+  contactOf,
+  done,
+  openBench,
+  originOf,
+  shop,
+  whyOf,
+} from './harness.ts'
 
 const api = { by: 'api' } as const
 
@@ -299,6 +310,45 @@ test('files an answer that was under way with whom the conversation is now, and 
   await conversations.traces.forgetContact(acme, contactOf(1))
   await database.write([later])
   assert.deepEqual(await database.read('select * from "ConversationEntry"', []), [])
+})
+
+test('files what was sent under another name before the contact writes under it, once, and again after a failure', async (t) => {
+  const { database } = await openTestDatabase(t, flowMigrations)
+  const sent = [5, 6, 7].map((seq) => ({ messageSeq: seq, text: seq === 6 ? null : `order ${seq}`, at: seq }))
+  let isBroken = true
+  const bench: Bench = benchOn(t, database, {
+    renamed: async (conversation, chat) => {
+      assert.notEqual(conversation.chat, chat)
+      await bench.conversations.fileSent(conversation, sent)
+      if (isBroken) throw new Error('cut off')
+    },
+  })
+  const conversation = await bench.write(1)
+  const lid = '77001@lid' as ChatId
+  const message = { contact: contactOf(1), chat: lid, at: bench.clock.now() }
+  await assert.rejects(bench.conversations.receive(originOf(2), message), /cut off/)
+  isBroken = false
+  await bench.conversations.receive(originOf(2), message)
+  await bench.conversations.receive(originOf(3), message)
+  const history = await bench.conversations.history(conversation, { after: 0, limit: 500 })
+  assert.deepEqual(
+    history.map(({ kind, messageSeq, text, actor, at }) => [kind, messageSeq, text, actor, at < 10]),
+    [
+      ['opened', null, null, 'contact', false],
+      ['inbound', null, null, 'contact', false],
+      ['outbound', 5, 'order 5', 'api', true],
+      ['outbound', 6, null, 'api', true],
+      ['outbound', 7, 'order 7', 'api', true],
+      ['inbound', null, null, 'contact', false],
+      ['inbound', null, null, 'contact', false],
+    ],
+  )
+  done(await bench.conversations.close(conversation, { by: 'api', reason: 'done' }))
+  await bench.conversations.fileSent(conversation, [{ messageSeq: 8, text: 'late', at: 8 }])
+  await bench.conversations.rename(conversation, chatOfContact(1))
+  const after = await bench.conversations.history(conversation, { after: 0, limit: 500 })
+  assert.equal(after.length, history.length + 1, 'what is closed is closed')
+  assert.equal((await bench.conversations.get(acme, conversation.id))?.chat, lid)
 })
 
 test('finds a place for who names no sector, also where there is none', async (t) => {

@@ -15,6 +15,7 @@ import { openTestDatabase, testSealer } from '@eclusa/storage/test-kit'
 import {
   type Conversation,
   Conversations,
+  type ConversationsOptions,
   flowMigrations,
   type Operator,
   type OperatorInput,
@@ -56,6 +57,7 @@ export function benchOn(
   database: Database,
   options: {
     readonly reopenWithinMs?: number
+    readonly renamed?: ConversationsOptions['renamed']
     readonly clock?: ManualClock
     readonly firstJournalId?: number
     readonly tenant?: TenantId
@@ -73,6 +75,7 @@ export function benchOn(
     clock,
     log: silentLogger,
     ...(options.reopenWithinMs === undefined ? {} : { reopenWithinMs: options.reopenWithinMs }),
+    ...(options.renamed === undefined ? {} : { renamed: options.renamed }),
   })
   t.after(() => conversations.stop())
   let lastJournalId = options.firstJournalId ?? 0

@@ -32,9 +32,14 @@ export class ChatTraces {
     this.#counts = options.counts
   }
 
-  /** Newest first. */
-  async *list(instance: InstanceId, chat: ChatId): AsyncGenerator<OutboundTrace> {
+  /** Newest first; `maxPages`: among so many times the newest 2,000 messages of all chats. Default: among all. */
+  async *list(
+    instance: InstanceId,
+    chat: ChatId,
+    maxPages: number = Number.POSITIVE_INFINITY,
+  ): AsyncGenerator<OutboundTrace> {
     let before: OutboundStatus['id'] | null = null
+    let pages = 0
     do {
       const page: Awaited<ReturnType<QueueControl['list']>> = await this.#control.list({
         instance,
@@ -43,11 +48,10 @@ export class ChatTraces {
         limit: PAGE,
       })
       for (const status of page.items) {
-        const content = await this.#outbox.contentForRetry(instance, status.waMessageId)
-        yield { status, content: content ?? null }
+        yield { status, content: await this.#outbox.contentOf(status) }
       }
       before = page.next
-    } while (before !== null)
+    } while (before !== null && ++pages < maxPages)
   }
 
   /**

@@ -402,6 +402,11 @@ export class Outbox {
     return waiting ?? (await this.#contents.readSent(instance, waMessageId)) ?? undefined
   }
 
+  /** What a message says, whatever became of it, as long as that is kept. */
+  async contentOf({ id, ...message }: OutboundStatus): Promise<OutboundContent | null> {
+    return this.#contents.read({ seq: parseMessageId(id).seq, ...message })
+  }
+
   async #cancelRow(identity: OutboundIdentity): Promise<boolean> {
     const cancelled: DurableEvent = {
       name: 'outbound.cancelled',

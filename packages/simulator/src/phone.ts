@@ -85,6 +85,8 @@ export interface SendOptions {
    * ask their phone for it; with `lost` it has none either. To numbers only.
    */
   readonly withoutContent?: boolean | 'lost'
+  /** By LID, and without the number beside it, as WhatsApp delivers who hides theirs. To numbers only. */
+  readonly withoutNumber?: boolean
 }
 
 interface SentMessage {
@@ -200,7 +202,8 @@ export class Phone {
     options: SendOptions = {},
   ): { readonly waMessageId: string } {
     const waMessageId = options.id ?? makeId(this.#world)
-    const addressing = options.addressing ?? this.#world.settings.addressing
+    const isAlone = options.withoutNumber === true
+    const addressing = isAlone ? 'lid' : (options.addressing ?? this.#world.settings.addressing)
     const message = typeof content === 'string' ? textMessage(content) : content
     const isRaw = message instanceof Uint8Array
     const bytes = Buffer.from(isRaw ? message : proto.Message.encode(message).finish())
@@ -216,7 +219,11 @@ export class Phone {
       for (const device of account.devices.values()) {
         if (options.withoutContent) {
           this.#world.router.sendFromPhone(device, this.#envelopeTo(addressing, waMessageId, []))
-        } else this.#sendTo(device, waMessageId, bytes, addressing)
+        } else {
+          const enc = this.#cipher.encrypt(device, bytes)
+          const envelope = this.#envelopeTo(addressing, waMessageId, [enc], isAlone)
+          this.#world.router.sendFromPhone(device, envelope)
+        }
       }
       // Phones here are not what is tested.
       if (isRaw) return { waMessageId }
@@ -587,9 +594,9 @@ export class Phone {
     evictOldest(this.#sent, MAX_SENT)
   }
 
-  #envelopeTo(addressing: Addressing, id: string, content: readonly Stanza[]): Stanza {
+  #envelopeTo(addressing: Addressing, id: string, content: readonly Stanza[], isAlone = false): Stanza {
     const from = addressOf(this.account, addressing)
-    const other = addressing === 'pn' ? { sender_lid: this.lid } : { sender_pn: this.jid }
+    const other = isAlone ? {} : addressing === 'pn' ? { sender_lid: this.lid } : { sender_pn: this.jid }
     return el(
       'message',
       { id, type: 'text', t: stamp(this.#world), notify: this.account.pushName, from, ...other },

@@ -27,6 +27,7 @@ import type { GatewayFlows } from '../flows.ts'
 import type { GuardedHttp } from '../guarded-http/guarded-http.ts'
 import type { EventStreams } from '../events/event-streams.ts'
 import type { EventForwarder } from '../events/sinks/event-forwarder.ts'
+import type { LateFiling } from '../late-filing.ts'
 import type { Inbox } from '../inbox.ts'
 import type { Instances } from '../instances/instances.ts'
 import type { ApiKeys } from '../keys/api-keys.ts'
@@ -91,6 +92,7 @@ export interface HttpPorts {
   readonly journal: InboundJournal
   readonly inbox: Inbox
   readonly conversations: Conversations
+  readonly filing: LateFiling
   readonly flows: GatewayFlows
   /** Calls to servers that customers name. */
   readonly outgoing: GuardedHttp

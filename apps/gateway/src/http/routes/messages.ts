@@ -129,7 +129,7 @@ type SendInput = z.output<typeof sendBody>
 
 /** Sending texts, what became of them, and what can still be done about it. */
 export async function messageRoutes(http: HttpServer, ports: HttpPorts): Promise<void> {
-  const { conversations, instances, queue, reads } = ports
+  const { conversations, filing, instances, queue, reads } = ports
   const { outbox, control } = queue
 
   http.post(
@@ -389,7 +389,7 @@ export async function messageRoutes(http: HttpServer, ports: HttpPorts): Promise
       }
     }
     // What is said to a contact belongs in the history of their conversation, whoever says it.
-    const conversation = await conversations.notClosedIn(id, chat, addressed)
+    const conversation = await filing.conversationOf(tenant, id, chat, addressed)
     return {
       tenant,
       instance: id,
