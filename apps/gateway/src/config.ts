@@ -110,6 +110,12 @@ const configTable = {
     max: MAX_KEEP_MS,
     doc: 'A tenant gets a new data key when its own is this old (or has sealed 2^31 values); what the old one sealed is sealed anew in the background.',
   },
+  permissions: {
+    env: 'ECLUSA_PERMISSIONS',
+    kind: 'switch',
+    default: false,
+    doc: 'Node’s permission model: the process writes nowhere but in the data folder, starts no program and loads no native addon, whatever a package may want. Needs `ECLUSA_DEMO=off`, and a master key that is there: `ECLUSA_MASTER_KEY`, or the file of a start without it.',
+  },
   httpHost: {
     env: 'ECLUSA_HTTP_HOST',
     kind: 'text',
@@ -865,6 +871,9 @@ function brokenRelations(config: Config): string[] {
   }
   if (config.masterKeyOther !== null && config.keyFileOther !== '') {
     faults.push('ECLUSA_MASTER_KEY_OTHER and ECLUSA_KEY_FILE_OTHER are both set: leave one out')
+  }
+  if (config.permissions && config.demo !== 'off') {
+    faults.push('ECLUSA_PERMISSIONS=on lets no program be started, and the demo is one: set ECLUSA_DEMO=off')
   }
   const database = URL.parse(config.databaseUrl)
   if (config.databaseUrl !== '' && !/^postgres(?:ql)?:$/.test(database?.protocol ?? '')) {

@@ -177,6 +177,11 @@ test('who opens the gateway to the network must not have a database that everybo
   loadConfig({ ...open, ECLUSA_DATABASE_URL: 'postgres://eclusa:8d1f-its-own@db/eclusa' })
 })
 
+test('the permissions of Node leave no room for the demo', () => {
+  assert.match(faultsOf({ ECLUSA_PERMISSIONS: 'on' }), /set ECLUSA_DEMO=off/)
+  assert.equal(loadConfig({ ECLUSA_PERMISSIONS: 'on', ECLUSA_DEMO: 'off' }).permissions, true)
+})
+
 test('it listens on this machine alone, and there is one master key', () => {
   assert.equal(loadConfig({}).httpHost, '127.0.0.1')
   const key = 'gOjUVYdzg2D8+1tRZg7sWWuRIYAEPv0QQgZrCdmTdNE='

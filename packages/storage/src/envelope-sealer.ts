@@ -432,7 +432,17 @@ function keysOf(source: MasterKeySource): { readonly key?: AesKey; readonly next
 
 function makeOwn(source: MasterKeySource): AesKey {
   const key = makeMasterKey()
-  if ('file' in source) writeKeyFile(source.file, key)
+  if (!('file' in source)) return key
+  try {
+    writeKeyFile(source.file, key)
+  } catch (cause) {
+    throw new EclusaError(storageErrors.WRONG_KEY, {
+      message:
+        `The key file ${source.file} cannot be made: make its folder writable, or set ECLUSA_MASTER_KEY ` +
+        '(under ECLUSA_PERMISSIONS=on it cannot: start once without)',
+      cause,
+    })
+  }
   return key
 }
 

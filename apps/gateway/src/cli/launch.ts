@@ -1,5 +1,7 @@
 import { spawn } from 'node:child_process'
-import { loadConfig } from '../config.ts'
+import { mkdirSync } from 'node:fs'
+import { resolve } from 'node:path'
+import { type Config, loadConfig } from '../config.ts'
 import { nodeFlags, planGateway, thisMachine } from '../memory/gateway-plan.ts'
 
 /** What already bounds V8, ours from the launch before or the operator's own. */
@@ -28,12 +30,31 @@ export async function launchBounded(argv: readonly string[]): Promise<boolean> {
 
 function plannedFlags(): readonly string[] | null {
   try {
-    const plan = planGateway(loadConfig(), thisMachine())
-    return plan.fits ? nodeFlags(plan) : null
+    const config = loadConfig()
+    const plan = planGateway(config, thisMachine())
+    return plan.fits ? [...nodeFlags(plan), ...permissionFlags(config)] : null
   } catch {
     // `start` reads it again, and tells.
     return null
   }
+}
+
+/**
+ * What Node lets the process do. Reading is not limited: modules, certificates and the machine's facts lie all over. The
+ * network cannot be limited by the Node that we pin.
+ */
+function permissionFlags({ permissions, dataDir }: Config): readonly string[] {
+  if (!permissions) return []
+  // Whoever may write there only cannot make it.
+  mkdirSync(dataDir, { recursive: true, mode: 0o700 })
+  return [
+    '--permission',
+    '--allow-worker',
+    // Threads are under the same rules since Node 24; the warning is about what came before.
+    '--disable-warning=PERM0006',
+    '--allow-fs-read=*',
+    `--allow-fs-write=${resolve(dataDir)}`,
+  ]
 }
 
 /** Stands in for the child: streams, signals, messages and the end are passed on. */

@@ -1,6 +1,7 @@
-import { SECOND, systemClock } from '@eclusa/kernel'
+import { EclusaError, SECOND, systemClock } from '@eclusa/kernel'
 import type { App } from '../app.ts'
 import type { Config } from '../config.ts'
+import { gatewayErrors } from '../errors.ts'
 import { keepHeapFlagsFromThreads } from '../memory/heap-flags.ts'
 import type { Terminal } from '../terminal.ts'
 
@@ -16,6 +17,13 @@ export async function start(options: {
   readonly terminal: Terminal
 }): Promise<void> {
   const { config, terminal } = options
+  if (config.permissions && !('permission' in process)) {
+    throw new EclusaError(gatewayErrors.CONFIG_REFUSED, {
+      message:
+        'ECLUSA_PERMISSIONS is on, and this Node was started without --permission: leave out the limits of the heap ' +
+        'that it was given, so that Eclusa starts it as it should be, or set ECLUSA_PERMISSIONS=off',
+    })
+  }
   keepHeapFlagsFromThreads()
   // The engine behind it takes half a second to load: only who starts a gateway pays for it.
   const { startApp } = await import('../app.ts')
