@@ -73,7 +73,7 @@ import { ApiKeyStore } from './keys/api-key-store.ts'
 import { ApiKeys } from './keys/api-keys.ts'
 import { builtDashboard } from './dashboard/built-dashboard.ts'
 import { Logins } from './login/logins.ts'
-import { cachesReport } from './measurements/caches-report.ts'
+import { type CachesReport, cachesReport } from './measurements/caches-report.ts'
 import { Measurements } from './measurements/measurements.ts'
 import { LateFiling } from './late-filing.ts'
 import { openLog } from './log.ts'
@@ -84,6 +84,7 @@ import { MemoryGovernor } from './memory/governor.ts'
 import { MemoryLog } from './memory/memory-log.ts'
 import { type MemoryReport, memoryReport } from './memory/memory-report.ts'
 import { type MemoryReadings, watchProcess } from './memory/memory-readings.ts'
+import { Metrics } from './metrics/metrics.ts'
 import { planFields } from './memory/render-plan.ts'
 import { tenantShares } from './memory/tenant-shares.ts'
 import { ReadyProbe } from './ready-probe-store.ts'
@@ -153,8 +154,9 @@ export async function startApp(options: AppOptions): Promise<App> {
     // Storage: nothing else holds state.
     const dataDir = resolve(config.dataDir)
     mkdirSync(dataDir, { recursive: true, mode: 0o700 })
+    const place = placeOf(config, { dataDir, limits, stops })
     const database = await openDatabase({
-      ...placeOf(config, { dataDir, limits, stops }),
+      ...place,
       migrations: [
         ...sessionMigrations,
         ...queueMigrations,
@@ -468,9 +470,11 @@ export async function startApp(options: AppOptions): Promise<App> {
     })
     await retention.start()
     stops.add('the sweep of what is too old', 0.5 * SECOND, () => retention.stop())
+    const holder = 'node' in place ? place.node : 'the only one'
     const sinkStore = new EventSinkStore({ database, clock })
     const forwarders = (await openSinks(config)).map(
-      (sink) => new EventForwarder({ sink, store: sinkStore, eventLog: events, database, clock, log }),
+      (sink) =>
+        new EventForwarder({ sink, holder, store: sinkStore, eventLog: events, database, clock, log }),
     )
     for (const forwarder of forwarders) {
       stops.add('handing events to a broker', 0.5 * SECOND, () => forwarder.stop())
@@ -655,6 +659,20 @@ export async function startApp(options: AppOptions): Promise<App> {
     const dashboard = config.dashboard ? builtDashboard() : null
     if (config.dashboard && dashboard === null)
       log.warn({}, 'the dashboard is not built: "npm start" builds it, or "node apps/dashboard/build.ts"')
+    const cachesNow = (): CachesReport =>
+      cachesReport([...sessions.cacheStats(), ...people.caches.stats()], caches)
+    const metrics = new Metrics({
+      memory: report,
+      caches: cachesNow,
+      queue: () =>
+        Promise.all(instances.all().map(async ({ tenant, id }) => ({ tenant, ...(await outbox.stats(id)) }))),
+      sessions: () => instances.all().map(({ id }) => sessions.view(id).state),
+      activeFlows: () => flows.runner.getActiveFlowsStats().total,
+      database: () => database.stats(),
+      sinks: () => Promise.all(forwarders.map((forwarder) => forwarder.state())),
+    })
+    const stopCounting = await tail.follow((event) => metrics.countEvent(event))
+    stops.add('counting events', 0.1 * SECOND, async () => stopCounting())
     const { http, routes } = await buildHttp({
       keys,
       audit,
@@ -690,7 +708,8 @@ export async function startApp(options: AppOptions): Promise<App> {
       webhooks,
       ready,
       memory: report,
-      caches: () => cachesReport([...sessions.cacheStats(), ...people.caches.stats()], caches),
+      caches: cachesNow,
+      metrics,
       measurements,
       dashboard,
       sealing,

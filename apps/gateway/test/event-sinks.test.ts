@@ -50,7 +50,7 @@ interface World {
   readonly clock: ManualClock
   readonly eventLog: EventLog
   readonly write: (instance: InstanceId, ...numbers: number[]) => Promise<void>
-  readonly forwarder: (sink: EventSink) => EventForwarder
+  readonly forwarder: (sink: EventSink, holder?: string) => EventForwarder
   readonly idle: () => Promise<void>
 }
 
@@ -72,9 +72,17 @@ async function world(t: TestContext): Promise<World> {
         ])
       }
     },
-    forwarder(sink) {
+    forwarder(sink, holder = 'one') {
       const store = new EventSinkStore({ database, clock })
-      const forwarder = new EventForwarder({ sink, store, eventLog, database, clock, log: silentLogger })
+      const forwarder = new EventForwarder({
+        sink,
+        holder,
+        store,
+        eventLog,
+        database,
+        clock,
+        log: silentLogger,
+      })
       started.push(forwarder)
       return forwarder
     },
@@ -172,7 +180,7 @@ testEachDatabase('of several processes one hands on; another takes over when it 
   await first.start()
   await write(one, 1)
   await until(() => brokers[0].kept.length === 1, 'the first has it')
-  await forwarder(brokers[1]).start()
+  await forwarder(brokers[1], 'other').start()
   await write(one, 2, 3)
   await until(() => brokers[0].kept.length === 3, 'the first has all')
   await calm()
@@ -182,6 +190,19 @@ testEachDatabase('of several processes one hands on; another takes over when it 
   await clock.tick(5000)
   await until(() => brokers[1].kept.length === 1, 'the other goes on')
   assert.deepEqual(brokers[1].order, ['1:4'])
+})
+
+testEachDatabase('a process that crashed takes its own back at once', async (t) => {
+  const { write, forwarder } = await world(t)
+  const [before, after] = [new TestBroker(), new TestBroker()] as const
+  await forwarder(before).start()
+  await write(one, 1)
+  await until(() => before.kept.length === 1, 'it has it')
+  // The first one was never stopped, so it still holds; it hears of nothing new.
+  before.away = true
+  await forwarder(after).start()
+  await write(one, 2)
+  await until(() => after.kept.length === 1, 'its heir goes on')
 })
 
 testEachDatabase('nothing is written while nothing happens', async (t) => {

@@ -14,6 +14,8 @@ declare module 'fastify' {
      * were made for some instances.
      */
     byInstance?: boolean
+    /** It may wait for what comes, so how long it takes says nothing. */
+    waits?: boolean
     /**
      * `before`: stands in the audit log before it is carried out; `own`: the handler puts it there, with what changes;
      * `none`. Default: `before` for what changes something and is neither sending nor the daily work of people.

@@ -39,6 +39,7 @@ import type { ReadyProbe } from '../ready-probe-store.ts'
 import type { People } from '../people.ts'
 import type { PersonTraces } from '../person-traces.ts'
 import type { Sealing } from '../sealing.ts'
+import type { Metrics } from '../metrics/metrics.ts'
 import type { MemoryReport } from '../memory/memory-report.ts'
 import type { AuditedRequests } from './audited-requests.ts'
 import type { Webhooks } from '../webhooks/webhooks.ts'
@@ -63,6 +64,7 @@ import { keyRoutes } from './routes/keys.ts'
 import { limitRoutes } from './routes/limits.ts'
 import { measurementRoutes } from './routes/measurements.ts'
 import { memoryRoutes } from './routes/memory.ts'
+import { metricsRoutes } from './routes/metrics.ts'
 import { messageRoutes } from './routes/messages.ts'
 import { operatorRoutes } from './routes/operators.ts'
 import { pacingRoutes } from './routes/pacing.ts'
@@ -104,6 +106,7 @@ export interface HttpPorts {
   readonly memory: () => MemoryReport
   readonly caches: () => CachesReport
   readonly measurements: Measurements
+  readonly metrics: Metrics
   /** Null: it was not built. */
   readonly dashboard: BuiltDashboard | null
   readonly sealing: Pick<Sealing, 'report' | 'rotateMasterKey' | 'rotateDataKeys'>
@@ -175,6 +178,11 @@ export async function buildHttp(
   http.addHook('onResponse', async (request, reply) => {
     const durMs = Math.round(reply.elapsedTime)
     const route = `${request.method} ${request.routeOptions.url ?? '(unknown)'}`
+    ports.metrics.countRequest(
+      route,
+      reply.statusCode,
+      request.routeOptions.config.waits === true ? null : durMs,
+    )
     ports.log.debug({ requestId: request.id, route, status: reply.statusCode, durMs }, 'request answered')
   })
   http.setErrorHandler(async (thrown, request, reply) => {
@@ -309,6 +317,7 @@ const areas: readonly Area[] = [
     routes: encryptionRoutes,
   },
   { name: 'Health', description: 'For machines that watch over this one', prefix: '', routes: healthRoutes },
+  { name: 'Metrics', description: 'Numbers for Prometheus', prefix: '', routes: metricsRoutes },
 ]
 
 async function register(some: readonly Area[], http: FastifyInstance, ports: HttpPorts): Promise<void> {

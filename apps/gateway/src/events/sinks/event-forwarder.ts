@@ -24,6 +24,8 @@ const MAX_PAUSE_MS: number = MINUTE
 
 export interface EventForwarderOptions {
   readonly sink: EventSink
+  /** The same after a restart of this node, so that it takes its own back at once; no other node's. */
+  readonly holder: string
   readonly store: EventSinkStore
   readonly eventLog: EventLog
   readonly database: Database
@@ -47,7 +49,6 @@ export interface ForwarderState {
  */
 export class EventForwarder implements Lifecycle {
   readonly #options: EventForwarderOptions
-  readonly #holder = randomBase32(20)
   #loop: Promise<void> | null = null
   #stopped = false
   #failingSince: number | null = null
@@ -108,7 +109,7 @@ export class EventForwarder implements Lifecycle {
         pauseMs = Math.min(2 * pauseMs, MAX_PAUSE_MS)
       }
     }
-    await store.release(sink.name, this.#holder).catch(() => {})
+    await store.release(sink.name, this.#options.holder).catch(() => {})
   }
 
   /** One batch; whether it was the last there is. */
@@ -124,7 +125,7 @@ export class EventForwarder implements Lifecycle {
     const last = events.at(-1)
     // Nothing is written while there is nothing to hand on: a write would wake us again.
     if (last === undefined) return true
-    if (!(await store.hold(sink.name, this.#holder, HOLD_MS))) return true
+    if (!(await store.hold(sink.name, this.#options.holder, HOLD_MS))) return true
     // Somebody else was faster.
     if ((await store.place(sink.name))?.seq !== place.seq) return false
     if (await eventLog.wasSwept(place.seq)) {

@@ -124,6 +124,7 @@ export async function eventRoutes(http: HttpServer, ports: HttpPorts): Promise<v
     exposeHeadRoute: false,
     config: {
       scope: 'read',
+      waits: true,
       errors: [gatewayErrors.INSTANCE_UNKNOWN, gatewayErrors.TOO_MANY_STREAMS],
     },
     schema: {
