@@ -616,6 +616,7 @@ export async function startApp(options: AppOptions): Promise<App> {
     const webhooks = new Webhooks({
       database,
       ownership,
+      neighbours: database.neighbours,
       sealer,
       eventLog: events,
       tail,

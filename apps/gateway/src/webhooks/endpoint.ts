@@ -158,7 +158,7 @@ export class Endpoint implements Recorded {
   }
 
   get #cursor(): number {
-    const first = this.#window[0]
+    const first = this.#window.find(({ state }) => state !== 'settled')
     return first === undefined ? this.#readTo : first.told.event.seq - 1
   }
 

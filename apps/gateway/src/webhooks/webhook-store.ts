@@ -111,6 +111,14 @@ export class WebhookStore {
     }
   }
 
+  /** Its cursor, to `cursor` at least. */
+  moveOn(id: WebhookId, cursor: number): Statement {
+    return {
+      sql: 'update "Webhook" set cursor = ? where id = ? and cursor < ?',
+      params: [cursor, id, cursor],
+    }
+  }
+
   /** Only that it is disabled, and why. */
   disable({ id, disabledReason, disabledAt }: Webhook): Statement {
     return {

@@ -10,7 +10,15 @@ import {
   sleep,
   type TenantId,
 } from '@eclusa/kernel'
-import type { Database, EventLog, LoggedEvent, Ownership, Sealer, Statement } from '@eclusa/storage'
+import type {
+  Database,
+  EventLog,
+  LoggedEvent,
+  Neighbours,
+  Ownership,
+  Sealer,
+  Statement,
+} from '@eclusa/storage'
 import type { EventTail } from '../events/event-tail.ts'
 import { toldEvent } from '../events/event-text.ts'
 import type { GuardedHttp } from '../guarded-http/guarded-http.ts'
@@ -42,6 +50,7 @@ import { fencedWrite, WEBHOOKS } from './write.ts'
 export interface WebhooksOptions {
   readonly database: Database
   readonly ownership: Ownership
+  readonly neighbours: Neighbours
   readonly sealer: Sealer
   readonly eventLog: EventLog
   readonly tail: EventTail
@@ -125,6 +134,7 @@ export class Webhooks implements Lifecycle {
   #isPumping = false
   #leaveTail: (() => void) | null = null
   #stopFollowing: (() => void) | null = null
+  #stopHearing: (() => void) | null = null
   readonly #end = new AbortController()
   #loops: Promise<unknown> | null = null
   #onIdle: (() => void) | null = null
@@ -167,7 +177,10 @@ export class Webhooks implements Lifecycle {
 
   /** Sends from now on, as soon as no other process does. */
   async start(): Promise<void> {
-    const { clock, log, ownership } = this.#options
+    const { clock, log, neighbours, ownership } = this.#options
+    this.#stopHearing = neighbours.onWake((instances) => {
+      if (instances === null || instances.includes(WEBHOOKS)) this.#then(() => this.#refresh())
+    })
     this.#stopFollowing = ownership.onChange((id, owned) => {
       if (id === WEBHOOKS) this.#then(() => (owned ? this.#begin() : this.#cease()))
     })
@@ -189,10 +202,12 @@ export class Webhooks implements Lifecycle {
   async stop(): Promise<void> {
     this.#end.abort()
     this.#stopFollowing?.()
+    this.#stopHearing?.()
     await this.#change
     await this.#cease()
     this.#recorder.stop()
     await this.#loops
+    await this.#options.ownership.release(WEBHOOKS)
   }
 
   /** Those of a tenant, the oldest first. */
@@ -231,10 +246,9 @@ export class Webhooks implements Lifecycle {
       maxOfAll: limits.maxWebhooks,
     })
     if (!isMade) throw new EclusaError(webhookErrors.LIMIT_REACHED)
-    if (this.#leaveTail !== null) {
-      const stored = await this.#store.find(webhook.id)
-      if (stored !== undefined) this.#serve(stored)
-    }
+    const stored = this.#leaveTail === null ? undefined : await this.#store.find(webhook.id)
+    if (stored !== undefined) this.#serve(stored)
+    this.#options.neighbours.wake(WEBHOOKS)
     return webhook
   }
 
@@ -287,6 +301,7 @@ export class Webhooks implements Lifecycle {
     // The endpoint last: after a crash it is still there, to be removed again.
     while (await this.#waiting.forgetStep(id));
     await this.#options.database.write([this.#store.delete(webhook.id)])
+    this.#options.neighbours.wake(WEBHOOKS)
   }
 
   /** One call with an event `webhook.test`, now; it is not tried again. @throws WEBHOOK_UNKNOWN */
@@ -421,6 +436,23 @@ export class Webhooks implements Lifecycle {
     for (const one of stored.slice(0, limits.maxWebhooks)) this.#serve(one)
   }
 
+  /** What other processes changed. */
+  async #refresh(): Promise<void> {
+    const { limits } = this.#options
+    if (this.#leaveTail === null || this.#end.signal.aborted) return
+    const stored = await this.#store.listAll(limits.maxWebhooks)
+    const known = new Set(stored.map(({ webhook }) => webhook.id))
+    for (const id of this.#endpoints.keys()) if (!known.has(id)) this.#forget(id)
+    for (const one of stored) {
+      const endpoint = this.#endpoints.get(one.webhook.id)
+      if (endpoint === undefined) this.#serve(one)
+      // What it changed itself may not be stored yet.
+      else if (one.webhook.changedAt > endpoint.webhook.changedAt) {
+        endpoint.change(one.webhook, { fromNow: one.state.cursor })
+      } else endpoint.waits()
+    }
+  }
+
   async #cease(): Promise<void> {
     this.#leaveTail?.()
     this.#leaveTail = null
@@ -512,9 +544,14 @@ export class Webhooks implements Lifecycle {
   async #update(id: WebhookId, change: (before: Webhook) => Webhook, fromNow?: number): Promise<Webhook> {
     const before = this.#endpoints.get(id)?.webhook ?? (await this.#find(id)).webhook
     const after = change(before)
-    const [result] = await this.#options.database.write([this.#store.update(after)])
+    const { database, neighbours } = this.#options
+    const [result] = await database.write([
+      this.#store.update(after),
+      ...(fromNow === undefined ? [] : [this.#store.moveOn(id, fromNow)]),
+    ])
     if (result?.changes !== 1) throw new EclusaError(webhookErrors.UNKNOWN)
     this.#endpoints.get(id)?.change(after, fromNow === undefined ? {} : { fromNow })
+    neighbours.wake(WEBHOOKS)
     return after
   }
 
@@ -532,7 +569,7 @@ export class Webhooks implements Lifecycle {
       if (wanted.length > room) return { count, lastEvent: last, isComplete: false }
       if (wanted.length > 0) {
         await database.write(wanted.flatMap((event) => this.#again(id, this.#lineOf(event))))
-        this.#endpoints.get(id)?.waits()
+        this.#wake(id)
       }
       count += wanted.length
       looked += page.length
@@ -550,12 +587,19 @@ export class Webhooks implements Lifecycle {
       if (dead.length > room) return { count, lastEvent: last, isComplete: false }
       if (dead.length > 0) {
         await this.#options.database.write(dead.flatMap((one) => this.#again(id, one)))
-        this.#endpoints.get(id)?.waits()
+        this.#wake(id)
       }
       count += dead.length
       last = dead.at(-1)?.seq ?? last
       if (dead.length < REPLAY_PAGE.maxEvents) return { count, lastEvent: last, isComplete: true }
     }
+  }
+
+  /** There is something on disk for it. */
+  #wake(id: WebhookId): void {
+    const endpoint = this.#endpoints.get(id)
+    if (endpoint === undefined) this.#options.neighbours.wake(WEBHOOKS)
+    else endpoint.waits()
   }
 
   #again(id: WebhookId, line: { seq: number; type: string; lane: string }): readonly Statement[] {

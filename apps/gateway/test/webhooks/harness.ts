@@ -3,7 +3,14 @@ import type { AddressInfo } from 'node:net'
 import type { TestContext } from 'node:test'
 import { type Clock, type InstanceId, silentLogger, type TenantId } from '@eclusa/kernel'
 import { ManualClock, seededRandom, until } from '@eclusa/kernel/test-kit'
-import { type Database, EventLog, loadMigrations, type NewEvent, soleOwnership } from '@eclusa/storage'
+import {
+  type Database,
+  EventLog,
+  loadMigrations,
+  type NewEvent,
+  noNeighbours,
+  soleOwnership,
+} from '@eclusa/storage'
 import { openTestDatabase, type TestDatabase, testSealer } from '@eclusa/storage/test-kit'
 import { EventTail } from '../../src/events/event-tail.ts'
 import { parseAllowList } from '../../src/guarded-http/allow-list.ts'
@@ -87,7 +94,7 @@ export interface World {
 }
 
 type Options = Partial<
-  Pick<WebhooksOptions, 'limits' | 'disableAfterMs' | 'random' | 'ownership' | 'retryDivisor'>
+  Pick<WebhooksOptions, 'limits' | 'disableAfterMs' | 'random' | 'ownership' | 'neighbours' | 'retryDivisor'>
 > & { readonly allow?: string }
 
 /** Webhooks on a database of this test, with a clock that moves only when told to. They may call `receivers`. */
@@ -161,6 +168,7 @@ export function openWebhooks(
   const webhooks = new Webhooks({
     database,
     ownership: soleOwnership,
+    neighbours: noNeighbours,
     sealer,
     eventLog: log,
     tail,
