@@ -22,7 +22,36 @@ const instance = createRoute({
   component: lazyRouteComponent(() => import('./screens/instance.tsx'), 'InstanceScreen'),
 })
 
-const routeTree = root.addChildren([overview, instances, instance])
+const inbox = createRoute({
+  getParentRoute: () => root,
+  path: '/inbox',
+  validateSearch: (
+    search: Record<string, unknown>,
+  ): { tenant?: string | undefined; conversation?: string | undefined } => ({
+    ...(typeof search['tenant'] === 'string' ? { tenant: search['tenant'] } : {}),
+    ...(typeof search['conversation'] === 'string' ? { conversation: search['conversation'] } : {}),
+  }),
+  component: lazyRouteComponent(() => import('./screens/inbox.tsx'), 'InboxScreen'),
+})
+const queue = createRoute({
+  getParentRoute: () => root,
+  path: '/queue',
+  component: lazyRouteComponent(() => import('./screens/queue.tsx'), 'QueueScreen'),
+})
+
+const memory = createRoute({
+  getParentRoute: () => root,
+  path: '/memory',
+  component: lazyRouteComponent(() => import('./screens/memory.tsx'), 'MemoryScreen'),
+})
+
+const events = createRoute({
+  getParentRoute: () => root,
+  path: '/events',
+  component: lazyRouteComponent(() => import('./screens/events.tsx'), 'EventsScreen'),
+})
+
+const routeTree = root.addChildren([overview, instances, instance, inbox, queue, memory, events])
 
 export function makeRouter() {
   return createRouter({

@@ -167,3 +167,201 @@ export interface GatewayEvent {
 export interface LoggedEvent extends GatewayEvent {
   readonly id: number
 }
+
+export interface Conversation {
+  readonly id: string
+  readonly tenant: string
+  readonly instance: string
+  readonly contact: string
+  readonly chat: string
+  readonly state: 'open' | 'assigned' | 'closed'
+  readonly sector: string | null
+  readonly operator: string | null
+  readonly lastOperator: string | null
+  readonly waitingSince: string | null
+  readonly openedAt: string
+  readonly assignedAt: string | null
+  readonly closedAt: string | null
+  readonly closeReason: string | null
+  readonly lastInboundAt: string
+}
+
+export interface HistoryEntry {
+  readonly id: number
+  readonly kind:
+    | 'inbound'
+    | 'outbound'
+    | 'note'
+    | 'opened'
+    | 'waiting'
+    | 'assigned'
+    | 'transferred'
+    | 'closed'
+    | 'reopened'
+    | 'merged'
+  readonly at: string
+  readonly actor: string
+  readonly sector: string | null
+  readonly operator: string | null
+  readonly text: string | null
+  readonly inbound: {
+    readonly kind: string
+    readonly text: string | null
+    readonly pushName: string | null
+    readonly quoted: { readonly text: string | null } | null
+    readonly content: { readonly media?: { readonly type: string; readonly fileName: string | null } }
+  } | null
+  readonly outbound: { readonly id: string; readonly state: MessageState | null } | null
+}
+
+export interface Contact {
+  readonly id: string
+  readonly address: string
+  readonly name: string | null
+  readonly pushName: string | null
+  readonly tags: readonly string[]
+  readonly fields: Readonly<Record<string, string>>
+  readonly optedOutAt: string | null
+  readonly consent: boolean
+}
+
+export interface Sector {
+  readonly id: string
+  readonly name: string
+  readonly waitingCount: number
+}
+
+export interface Operator {
+  readonly id: string
+  readonly name: string
+  readonly isThere: boolean
+  readonly capacity: number
+  readonly assignedCount: number
+}
+
+export interface CachesReport {
+  readonly budget: {
+    readonly maxBytes: number
+    readonly usedBytes: number
+    readonly peakBytes: number
+    readonly evictions: number
+    readonly shed: number
+    readonly refused: number
+  }
+  readonly caches: readonly CacheRow[]
+  readonly tenants: readonly {
+    readonly tenant: string
+    readonly usedBytes: number
+    readonly shareBytes: number
+    readonly floorBytes: number
+    readonly ceilingBytes: number
+    readonly evictions: number
+  }[]
+}
+
+export interface CacheRow {
+  readonly name: string
+  readonly count: number
+  readonly entries: number
+  readonly maxEntries: number
+  readonly bytes: number
+  readonly hits: number
+  readonly misses: number
+  readonly evictions: number
+  readonly expirations: number
+  readonly shed: number
+  readonly refused: number
+}
+
+export interface Flow {
+  readonly name: string
+  readonly publishedVersion: number | null
+  readonly lastVersion: number
+  readonly changedAt: string
+}
+
+export interface Finding {
+  readonly level: 'error' | 'warning'
+  readonly step: string | null
+  readonly field: string
+  readonly message: string
+}
+
+export interface DryRun {
+  readonly entries: readonly {
+    readonly afterMs: number
+    readonly who: 'contact' | 'flow' | 'event'
+    readonly text: string
+  }[]
+  readonly waitsAt: string | null
+  readonly outcome: string | null
+  readonly state: string
+}
+
+export interface Webhook {
+  readonly id: string
+  readonly url: string
+  readonly types: readonly string[]
+  readonly description: string
+  readonly enabled: boolean
+  readonly disabledReason: string | null
+}
+
+export interface WebhookHealth {
+  readonly lastSuccessAt: string | null
+  readonly failingSince: string | null
+  readonly lastError: string | null
+  readonly waiting: number
+  readonly dead: number
+  readonly p95TookMs: number | null
+}
+
+export interface Delivery {
+  readonly id: number
+  readonly event: number | null
+  readonly type: string
+  readonly at: string
+  readonly attempt: number
+  readonly delivered: boolean
+  readonly status: number | null
+  readonly error: string | null
+  readonly tookMs: number
+}
+
+export interface ApiKey {
+  readonly id: string
+  readonly name: string
+  readonly tenant: string | null
+  readonly scopes: readonly string[]
+  readonly origin: string
+  readonly createdAt: string
+  readonly expiresAt: string | null
+  readonly lastUsedAt: string | null
+}
+
+export interface User {
+  readonly name: string
+  readonly reach: string
+  readonly scopes: readonly string[]
+  readonly hasTotp: boolean
+  readonly createdAt: string
+}
+
+export interface SignedIn {
+  readonly id: string
+  readonly kind: 'key' | 'user'
+  readonly name: string
+  readonly seenAt: string
+  readonly own: boolean
+}
+
+export interface AuditEntry {
+  readonly seq: number
+  readonly at: string
+  readonly tenant: string
+  readonly key: string
+  readonly person: string | null
+  readonly action: string
+  readonly outcome: 'intended' | 'done' | 'failed'
+  readonly object: Readonly<Record<string, string>>
+}

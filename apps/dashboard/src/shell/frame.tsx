@@ -27,6 +27,15 @@ const PLACES: readonly { readonly group: TextKey | null; readonly places: readon
     places: [
       { to: '/', icon: 'overview', name: 'nav.overview', scope: 'read' },
       { to: '/numbers', icon: 'phone', name: 'nav.instances', scope: 'read' },
+      { to: '/inbox', icon: 'inbox', name: 'nav.inbox', scope: 'read' },
+      { to: '/queue', icon: 'queue', name: 'nav.queue', scope: 'read' },
+    ],
+  },
+  {
+    group: 'nav.operate',
+    places: [
+      { to: '/memory', icon: 'memory', name: 'nav.memory', scope: 'read', operatorsOnly: true },
+      { to: '/events', icon: 'events', name: 'nav.events', scope: 'read' },
     ],
   },
 ]

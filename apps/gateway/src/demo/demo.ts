@@ -287,12 +287,26 @@ export class Demo {
 
   /** Resolves when the contact has read it. */
   async #answer(shop: Instance, chat: ChatId, text: string): Promise<void> {
-    const { clock, outbox } = this.#options
+    const { clock, conversations, outbox } = this.#options
     let answerId: MessageId | null = null
     try {
       const { promise: ended, resolve: onEnded } = Promise.withResolvers<void>()
       const content = { kind: 'text', text } as const
-      const accepted = await outbox.enqueue({ tenant: shop.tenant, instance: shop.id, chat, content })
+      const conversation = await conversations.notClosedIn(shop.id, chat, chat)
+      const accepted = await outbox.enqueue({
+        tenant: shop.tenant,
+        instance: shop.id,
+        chat,
+        content,
+        // As an answer through the API: it stands in the history.
+        ...(conversation === undefined
+          ? {}
+          : {
+              alongside: ({ seq }) => [
+                conversations.plan.outboundEntry(conversation, { messageSeq: seq, text, by: 'api' }),
+              ],
+            }),
+      })
       answerId = accepted.id
       this.#awaitedEnds.set(accepted.id, onEnded)
       await withDeadline(clock, READ_WITHIN_MS, 'an answer of the demo', ended)
