@@ -51,7 +51,50 @@ const events = createRoute({
   component: lazyRouteComponent(() => import('./screens/events.tsx'), 'EventsScreen'),
 })
 
-const routeTree = root.addChildren([overview, instances, instance, inbox, queue, memory, events])
+const flows = createRoute({
+  getParentRoute: () => root,
+  path: '/flows',
+  component: lazyRouteComponent(() => import('./screens/flows.tsx'), 'FlowsScreen'),
+})
+
+const webhooks = createRoute({
+  getParentRoute: () => root,
+  path: '/webhooks',
+  component: lazyRouteComponent(() => import('./screens/webhooks.tsx'), 'WebhooksScreen'),
+})
+
+const access = createRoute({
+  getParentRoute: () => root,
+  path: '/access',
+  component: lazyRouteComponent(() => import('./screens/access.tsx'), 'AccessScreen'),
+})
+
+const audit = createRoute({
+  getParentRoute: () => root,
+  path: '/audit',
+  component: lazyRouteComponent(() => import('./screens/audit.tsx'), 'AuditScreen'),
+})
+
+const settings = createRoute({
+  getParentRoute: () => root,
+  path: '/settings',
+  component: lazyRouteComponent(() => import('./screens/settings.tsx'), 'SettingsScreen'),
+})
+
+const routeTree = root.addChildren([
+  overview,
+  instances,
+  instance,
+  inbox,
+  queue,
+  memory,
+  events,
+  flows,
+  webhooks,
+  access,
+  audit,
+  settings,
+])
 
 export function makeRouter() {
   return createRouter({

@@ -49,7 +49,7 @@ import {
 } from '@eclusa/storage'
 import { AuditLog } from './audit/audit-log.ts'
 import { AuditStore } from './audit/audit-store.ts'
-import { type Config, listOf, WHATSAPP_URL } from './config.ts'
+import { type Config, describeConfig, listOf, WHATSAPP_URL } from './config.ts'
 import { Demo, wantsDemo } from './demo/demo.ts'
 import { LiveView } from './demo/live-view.ts'
 import { gatewayErrors } from './errors.ts'
@@ -712,6 +712,7 @@ export async function startApp(options: AppOptions): Promise<App> {
       caches: cachesNow,
       metrics,
       measurements,
+      settings: describeConfig(),
       dashboard,
       sealing,
       limits: limits.http,

@@ -737,6 +737,34 @@ export function loadConfig(env: Readonly<Record<string, string | undefined>> = p
   return config
 }
 
+/** A setting as an operator may see it. */
+export interface ShownSetting {
+  readonly name: string
+  /** Never that of a secret, and no password of an address. */
+  readonly value: string
+  readonly origin: 'default' | 'environment'
+  /** What it may be. */
+  readonly values: string
+  readonly meaning: string
+}
+
+/** Every setting with its value, and whether somebody set it. */
+export function describeConfig(
+  env: Readonly<Record<string, string | undefined>> = process.env,
+): readonly ShownSetting[] {
+  return entries().map(([, entry]) => {
+    const text = env[entry.env] ?? ''
+    const value = text === '' ? defaultOf(entry).replaceAll('`', '') : entry.kind === 'secret' ? '***' : text
+    return {
+      name: entry.env,
+      value: value.replace(/(?<=:\/\/[^/@\s]*:)[^@\s]*(?=@)/, '***'),
+      origin: text === '' ? 'default' : 'environment',
+      values: rangeOf(entry),
+      meaning: entry.doc,
+    }
+  })
+}
+
 /** The reference of all settings as Markdown: the text of docs/config.md. */
 export function renderConfigDocs(): string {
   const rows = entries().map(

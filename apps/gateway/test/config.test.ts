@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { EclusaError } from '@eclusa/kernel'
 import { SEND_DEADLINE_MS } from '@eclusa/queue'
-import { loadConfig, renderConfigDocs } from '../src/config.ts'
+import { describeConfig, loadConfig, renderConfigDocs } from '../src/config.ts'
 
 function faultsOf(env: Record<string, string>): string {
   try {
@@ -187,4 +187,17 @@ test('it listens on this machine alone, and there is one master key', () => {
   const key = 'gOjUVYdzg2D8+1tRZg7sWWuRIYAEPv0QQgZrCdmTdNE='
   assert.match(faultsOf({ ECLUSA_MASTER_KEY: key, ECLUSA_KEY_FILE: '/a' }), /both set/)
   assert.match(faultsOf({ ECLUSA_MASTER_KEY_OTHER: key, ECLUSA_KEY_FILE_OTHER: '/a' }), /both set/)
+})
+
+test('settings are shown with where they come from, and no secret with them', () => {
+  const shown = describeConfig({
+    ECLUSA_API_KEY: 'a-secret-that-nobody-shall-see-here',
+    ECLUSA_DATABASE_URL: 'postgres://me:hunter2@db.example/eclusa',
+    ECLUSA_HTTP_PORT: '9000',
+  })
+  const of = (name: string) => shown.find((one) => one.name === name)
+  assert.deepEqual([of('ECLUSA_HTTP_PORT')?.value, of('ECLUSA_HTTP_PORT')?.origin], ['9000', 'environment'])
+  assert.deepEqual([of('ECLUSA_HTTP_HOST')?.value, of('ECLUSA_HTTP_HOST')?.origin], ['127.0.0.1', 'default'])
+  assert.equal(of('ECLUSA_DATABASE_URL')?.value, 'postgres://me:***@db.example/eclusa')
+  assert.doesNotMatch(JSON.stringify(shown), /hunter2|nobody-shall-see/)
 })

@@ -11,7 +11,7 @@ export type SessionState =
   | 'failed'
   | 'stopped'
 
-export interface Reason {
+interface Reason {
   readonly code: string
   readonly message: string
 }
@@ -123,7 +123,7 @@ export interface MemoryReport {
   }
 }
 
-export interface MemoryPlanLine {
+interface MemoryPlanLine {
   readonly owner: string
   readonly name: string
   readonly place: string

@@ -3,7 +3,7 @@ import { type ReactNode, useEffect, useMemo, useRef, useState } from 'react'
 import type uPlot from 'uplot'
 import { useTexts } from '../i18n/index.tsx'
 
-export interface PlotLine {
+interface PlotLine {
   readonly name: string
   readonly values: readonly number[]
   /** A colour of the page, such as `--info`. */

@@ -79,7 +79,7 @@ export function Loaded<T>({ query, children, lines = 4 }: LoadedProps<T>): React
   return <Placeholder lines={lines} />
 }
 
-export function Placeholder({ lines = 4 }: { readonly lines?: number }): ReactNode {
+function Placeholder({ lines = 4 }: { readonly lines?: number }): ReactNode {
   const { t } = useTexts()
   return (
     <div

@@ -12,7 +12,7 @@ import {
 } from '../api/queries.ts'
 import type { Conversation, Instance } from '../api/types.ts'
 import { useTexts } from '../i18n/index.tsx'
-import { addressOf, visible } from '../parts/address.ts'
+import { Avatar, nameOf } from '../parts/person.tsx'
 import { PickField } from '../parts/fields.tsx'
 import { Icon } from '../parts/icon.tsx'
 import { Empty, Loaded } from '../parts/states.tsx'
@@ -58,7 +58,7 @@ export function InboxScreen(): ReactNode {
             size="xs"
             fullWidth
             value={state}
-            onChange={(value) => setState(value as typeof state)}
+            onChange={(value) => setState(value)}
             data={[
               { value: '', label: t('common.all') },
               { value: 'open', label: t('inbox.open') },
@@ -219,22 +219,5 @@ function Row({ item, via, isOpen, onOpen }: RowProps): ReactNode {
         </span>
       </span>
     </button>
-  )
-}
-
-/** What we call them, what they call themselves, or their number. */
-export function nameOf(
-  contact: { readonly name: string | null; readonly pushName: string | null } | undefined,
-  chat: string,
-): string {
-  return visible(contact?.name ?? contact?.pushName ?? addressOf(chat))
-}
-
-export function Avatar({ name }: { readonly name: string }): ReactNode {
-  const letter = /\p{L}/u.exec(name)?.[0]?.toUpperCase() ?? '#'
-  return (
-    <span className="avatar" aria-hidden="true">
-      {letter}
-    </span>
   )
 }

@@ -2,7 +2,7 @@ import { Button, SegmentedControl } from '@mantine/core'
 import { useQuery } from '@tanstack/react-query'
 import { type ReactNode, useState } from 'react'
 import { call, part } from '../api/client.ts'
-import { type StageOfMessage, useStages } from '../api/live.ts'
+import { useStages } from '../api/live.ts'
 import {
   instanceQueueQuery,
   instancesQuery,
@@ -12,7 +12,7 @@ import {
   whyQuery,
 } from '../api/queries.ts'
 import type { Message, MessageState } from '../api/types.ts'
-import { type Texts, useTexts } from '../i18n/index.tsx'
+import { useTexts } from '../i18n/index.tsx'
 import { addressOf } from '../parts/address.ts'
 import { useConfirm } from '../parts/confirm.tsx'
 import { PickField } from '../parts/fields.tsx'
@@ -23,6 +23,7 @@ import { Empty, Loaded } from '../parts/states.tsx'
 import { Ago } from '../parts/time.tsx'
 import { useAction } from '../parts/use-action.ts'
 import { useMay } from '../shell/gate.tsx'
+import { lanesOf, timelineOf } from './lanes.ts'
 
 type Tab = 'lanes' | 'failed' | 'done'
 const MAX_WAITING = 500
@@ -59,7 +60,7 @@ export function QueueScreen(): ReactNode {
         <div style={{ display: 'flex', flexWrap: 'wrap', gap: 10, justifyContent: 'space-between' }}>
           <SegmentedControl
             value={tab}
-            onChange={(value) => setTab(value as Tab)}
+            onChange={(value) => setTab(value)}
             data={[
               { value: 'lanes', label: `${t('queue.lanes')} (${number(waiting)})` },
               { value: 'failed', label: `${t('queue.failed')} (${number(own?.failed ?? 0)})` },
@@ -117,29 +118,6 @@ interface ListProps {
   readonly instance: string
   readonly selected: Message | null
   readonly onSelect: (message: Message) => void
-}
-
-interface Lane {
-  readonly key: string
-  readonly chat: string
-  readonly instance: string
-  readonly messages: readonly Message[]
-}
-
-/** Messages that wait, by the chat they wait in: the one under way first, then as they were accepted. Pure. */
-export function lanesOf(messages: readonly Message[]): readonly Lane[] {
-  const lanes = new Map<string, { key: string; chat: string; instance: string; messages: Message[] }>()
-  for (const message of messages) {
-    const key = `${message.instance} ${message.chat}`
-    const lane = lanes.get(key) ?? { key, chat: message.chat, instance: message.instance, messages: [] }
-    lane.messages.push(message)
-    lanes.set(key, lane)
-  }
-  const order = (one: Message): number => (one.state === 'PROCESSING' ? 0 : 1)
-  for (const lane of lanes.values()) {
-    lane.messages.sort((a, b) => order(a) - order(b) || Date.parse(a.acceptedAt) - Date.parse(b.acceptedAt))
-  }
-  return [...lanes.values()].sort((a, b) => b.messages.length - a.messages.length)
 }
 
 function Lanes({ instance, selected, onSelect }: ListProps): ReactNode {
@@ -436,37 +414,4 @@ function Detail({ id, chat }: { readonly id: string; readonly chat: string }): R
       </Loaded>
     </Card>
   )
-}
-
-interface Step {
-  readonly name: string
-  readonly at: string | number | null
-  readonly isNow: boolean
-}
-
-/** The way of a message, with the times that are known of it. */
-export function timelineOf(
-  message: Omit<Message, 'chat' | 'instance'>,
-  stage: StageOfMessage | undefined,
-  { t }: Texts,
-): readonly Step[] {
-  const steps: Step[] = [
-    { name: t('queue.step.accepted'), at: message.acceptedAt, isNow: message.state === 'PENDING' },
-  ]
-  for (const name of ['reading', 'thinking', 'typing', 'sending'] as const) {
-    const at = stage?.times[name] ?? null
-    if (at !== null) steps.push({ name: t(`queue.step.${name}`), at, isNow: stage?.stage === name })
-  }
-  if (message.state === 'FAILED' || message.state === 'CANCELLED') {
-    steps.push({ name: t(`message.${message.state}`), at: message.sentAt, isNow: true })
-    return steps
-  }
-  steps.push({ name: t('queue.step.sent'), at: message.sentAt, isNow: message.state === 'SENT' })
-  steps.push({
-    name: t('queue.step.delivered'),
-    at: message.deliveredAt,
-    isNow: message.state === 'DELIVERED',
-  })
-  steps.push({ name: t('queue.step.read'), at: message.readAt, isNow: message.state === 'READ' })
-  return steps
 }

@@ -11,12 +11,12 @@ import { addressOf } from '../parts/address.ts'
 import { useConfirm } from '../parts/confirm.tsx'
 import { Icon } from '../parts/icon.tsx'
 import { MarkedText } from '../parts/marked-text.tsx'
+import { Avatar, nameOf } from '../parts/person.tsx'
 import { MessageTicks } from '../parts/message-state.tsx'
 import { Empty, Loaded } from '../parts/states.tsx'
 import { useToasts } from '../parts/toasts.tsx'
 import { useAction } from '../parts/use-action.ts'
 import { useMay } from '../shell/gate.tsx'
-import { Avatar, nameOf } from './inbox.tsx'
 
 const STALE = ['conversation', 'conversations', 'history', 'sectors'] as const
 /** Nearer to the end than this counts as being at it: what comes then is shown. */

@@ -29,6 +29,7 @@ const PLACES: readonly { readonly group: TextKey | null; readonly places: readon
       { to: '/numbers', icon: 'phone', name: 'nav.instances', scope: 'read' },
       { to: '/inbox', icon: 'inbox', name: 'nav.inbox', scope: 'read' },
       { to: '/queue', icon: 'queue', name: 'nav.queue', scope: 'read' },
+      { to: '/flows', icon: 'flow', name: 'nav.flows', scope: 'read' },
     ],
   },
   {
@@ -36,6 +37,15 @@ const PLACES: readonly { readonly group: TextKey | null; readonly places: readon
     places: [
       { to: '/memory', icon: 'memory', name: 'nav.memory', scope: 'read', operatorsOnly: true },
       { to: '/events', icon: 'events', name: 'nav.events', scope: 'read' },
+      { to: '/webhooks', icon: 'webhook', name: 'nav.webhooks', scope: 'read' },
+    ],
+  },
+  {
+    group: 'nav.admin',
+    places: [
+      { to: '/access', icon: 'key', name: 'nav.keys', scope: 'admin' },
+      { to: '/audit', icon: 'audit', name: 'nav.audit', scope: 'admin' },
+      { to: '/settings', icon: 'settings', name: 'nav.settings', scope: 'read', operatorsOnly: true },
     ],
   },
 ]

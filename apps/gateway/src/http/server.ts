@@ -31,6 +31,7 @@ import type { LateFiling } from '../late-filing.ts'
 import type { Inbox } from '../inbox.ts'
 import type { Instances } from '../instances/instances.ts'
 import type { ApiKeys } from '../keys/api-keys.ts'
+import type { ShownSetting } from '../config.ts'
 import type { BuiltDashboard } from '../dashboard/built-dashboard.ts'
 import type { Logins } from '../login/logins.ts'
 import type { CachesReport } from '../measurements/caches-report.ts'
@@ -107,6 +108,7 @@ export interface HttpPorts {
   readonly caches: () => CachesReport
   readonly measurements: Measurements
   readonly metrics: Metrics
+  readonly settings: readonly ShownSetting[]
   /** Null: it was not built. */
   readonly dashboard: BuiltDashboard | null
   readonly sealing: Pick<Sealing, 'report' | 'rotateMasterKey' | 'rotateDataKeys'>

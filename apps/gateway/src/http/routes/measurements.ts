@@ -5,6 +5,14 @@ import type { HttpPorts, HttpServer } from '../server.ts'
 
 const series = z.record(z.enum(measuredColumns as [string, ...string[]]), z.array(z.number()))
 
+const setting = z.object({
+  name: z.string(),
+  value: z.string(),
+  origin: z.enum(['default', 'environment']),
+  values: z.string(),
+  meaning: z.string(),
+})
+
 /** How the gateway did in the last hour or day, and how its caches are. It concerns all tenants. */
 export async function measurementRoutes(http: HttpServer, ports: HttpPorts): Promise<void> {
   const config = { scope: 'read', operatorsOnly: true } as const
@@ -31,6 +39,19 @@ export async function measurementRoutes(http: HttpServer, ports: HttpPorts): Pro
         series: Object.fromEntries(Object.entries(columns).map(([name, values]) => [name, [...values]])),
       }
     },
+  )
+
+  http.get(
+    '/settings',
+    {
+      config,
+      schema: {
+        operationId: 'getSettings',
+        summary: 'Every setting with its value, and where that comes from; no secret',
+        response: { 200: z.object({ items: z.array(setting) }) },
+      },
+    },
+    async () => ({ items: [...ports.settings] }),
   )
 
   http.get(
