@@ -127,7 +127,7 @@ function messagesFor(
         instance,
         chat: await canonicalChat(instance, chat),
         content: { kind: 'text', text },
-        purpose: 'reply',
+        purpose: 'automatic',
         // Said before a crash, perhaps in other words when a field has changed since: it is not said again.
         idempotency: { key, bodyHash: key },
         alongside: ({ seq }) => [

@@ -79,7 +79,7 @@ export function openPeople(options: {
         const own = kind === 'opt_out' ? set?.optOutText : set?.optInText
         const text = own === undefined ? CONFIRMATIONS[languageOf(chat)][kind] : own
         if (text === null) return
-        const purpose = kind === 'opt_out' ? 'confirmation' : 'reply'
+        const purpose = kind === 'opt_out' ? 'confirmation' : 'automatic'
         await ports.enqueue({ tenant, instance, chat, text, purpose, idempotencyKey: `${kind}:${journalId}` })
       },
     },
@@ -90,7 +90,7 @@ export function openPeople(options: {
     settings,
     sender: {
       reply: ({ tenant, instance }, message) =>
-        ports.enqueue({ tenant, instance, purpose: 'reply', ...message }),
+        ports.enqueue({ tenant, instance, purpose: 'automatic', ...message }),
     },
     clock,
   })

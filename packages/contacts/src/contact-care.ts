@@ -82,6 +82,8 @@ export class ContactCare {
     if (before === null) {
       // Only who opted out means everything by going back or beginning.
       if (wish === 'opt_in' && !isOut) return 'nothing'
+      // Set aside, and tried again long after: what they said since counts.
+      if (wish === 'opt_in' && (await this.#saidStopSince(origin, addresses))) return 'opted_out'
       const since = this.#clock.now() - ASKED_FOR_MS
       const isUnclear = wish === 'leave' && message.atMenu && !isOut
       if (isUnclear && !(await this.#store.wasAsked(message.contact, saidIn, since))) return 'asks_to_stop'
@@ -94,6 +96,14 @@ export class ContactCare {
       await this.#ports.confirm(origin, { address: message.address, kind })
     }
     return kind === 'opt_in' ? 'opted_in' : 'opted_out'
+  }
+
+  async #saidStopSince(
+    { tenant, instance, journalId }: InboundOrigin,
+    addresses: readonly ChatId[],
+  ): Promise<boolean> {
+    const [where, id] = (await this.#ledger.optedOutIn(tenant, addresses))?.split(':') ?? []
+    return where === instance && Number(id) > journalId
   }
 
   async #wishIn(tenant: TenantId, words: string): Promise<Wish | null> {

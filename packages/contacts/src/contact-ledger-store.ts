@@ -83,6 +83,17 @@ export class ContactLedger {
     return (row?.['kind'] ?? null) as LedgerKind | null
   }
 
+  /** The message in which they last said that they want no more; null when they did not, or said so elsewhere. */
+  async optedOutIn(tenant: TenantId, addresses: readonly ChatId[]): Promise<string | null> {
+    const contacts = padded(addresses)
+    const [row] = await this.#database.read(
+      `select said_in from "ContactLedger" where id = (
+         select max(id) from "ContactLedger" where tenant = ? and contact in (${marks(contacts)}) and kind = 'opt_out')`,
+      [tenant, ...contacts],
+    )
+    return (row?.['said_in'] ?? null) as string | null
+  }
+
   /** Of a person with these addresses, at most 64. Asked for every message: one look into the index per kind and address. */
   async standing(tenant: TenantId, addresses: readonly ChatId[]): Promise<ContactStanding> {
     const contacts = padded(addresses)

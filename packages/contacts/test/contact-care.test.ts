@@ -122,6 +122,17 @@ test('an opt-out said from the LID counts for the number, before and after they 
   assert.notEqual((await ledger.standing(acme, [number, lid])).optedOutAt, null)
 })
 
+test('an opt-in that was set aside, and is heard after a later opt-out, takes nothing back', async (t) => {
+  const { said, ledger, told } = await openCare(t)
+  await said('STOP')
+  const later = { ...desk, journalId: 8 }
+  assert.equal(await said('PARAR', { origin: later }), 'opted_out')
+  assert.equal(await said('voltar', { origin: { ...desk, journalId: 5 } }), 'opted_out')
+  assert.notEqual((await ledger.standing(acme, [number])).optedOutAt, null)
+  assert.equal(await said('voltar', { origin: { ...desk, journalId: 9 } }), 'opted_in')
+  assert.deepEqual(told, ['opt_out 1', 'opt_in 9'])
+})
+
 test('hears a tenant’s own words beside all others, and answers the same message the same once they are gone', async (t) => {
   const { settings, ledger, told, said, origin } = await openCare(t)
   await settings.put(acme, 'words', parseOwnWords({ optOut: ['Chega de ofertas'], person: ['vendedor'] }))

@@ -145,7 +145,9 @@ export class CareGate {
     if (standing === null) return this.#go(message, options, expiresAt, { mayType: true, cold: null })
     const inConversation = isInConversation(standing, this.#clock.now())
     if (!options.enabled || (inConversation && purpose !== 'proactive')) {
-      const verdict = judgeCare({ now: this.#clock.now(), options, purpose, standing, cold: NOTHING_COLD })
+      const { acceptedAt } = message
+      const now = this.#clock.now()
+      const verdict = judgeCare({ now, options, purpose, acceptedAt, standing, cold: NOTHING_COLD })
       if (verdict.kind !== 'go') return this.#passageOf(verdict, message, expiresAt)
       return this.#go(message, options, expiresAt, {
         mayType: inConversation || standing.consent,
@@ -163,7 +165,8 @@ export class CareGate {
   ): Promise<Extract<Passage, { kind: 'refuse' }>['failure'] | null> {
     if (message.chat.endsWith('@g.us')) return null
     const standing = await this.#context.standing?.(message)
-    const verdict = standing === undefined ? null : refusalOf(purpose, standing)
+    const verdict =
+      standing === undefined ? null : refusalOf({ purpose, acceptedAt: message.acceptedAt }, standing)
     return verdict === null ? null : { code: verdict.code, message: verdict.message }
   }
 
@@ -173,11 +176,11 @@ export class CareGate {
     standing: ChatStanding,
     options: CareOptions,
   ): Promise<Passage> {
-    const { instance, chat } = message
+    const { instance, chat, acceptedAt } = message
     const { purpose, expiresAt, text } = asked
     const facts = await this.#cold.facts(instance, chat, options.maxNewContactsPerDay)
     const now = this.#clock.now()
-    const verdict = judgeCare({ now, options, purpose, standing, cold: facts })
+    const verdict = judgeCare({ now, options, purpose, acceptedAt, standing, cold: facts })
     if (verdict.kind !== 'go') {
       const passage = this.#passageOf(verdict, message, expiresAt)
       const isPromised = passage.kind === 'hold' && passage.until < this.#lastsUntil(message, expiresAt)

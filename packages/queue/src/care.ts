@@ -151,11 +151,12 @@ export function judgeCare(input: {
   readonly now: number
   readonly options: CareOptions
   readonly purpose: Purpose | null
+  readonly acceptedAt: number
   readonly standing: ChatStanding
   readonly cold: ColdFacts
 }): CareVerdict {
   const { now, options, purpose, standing, cold } = input
-  const refusal = refusalOf(purpose, standing)
+  const refusal = refusalOf(input, standing)
   if (refusal !== null) return refusal
   if (!options.enabled) return { kind: 'go' }
   if (!isInConversation(standing, now)) {
@@ -171,17 +172,20 @@ export function judgeCare(input: {
 }
 
 /**
- * Opting out ends everything until the person writes again, and proactive messages also then; a proactive message needs
- * a consent. Not to be switched off. Null when neither is in the way.
+ * Opting out ends everything until the person writes again, and what is proactive or automatic also then; so it does
+ * whatever was accepted before: that they write again is no answer to it. A proactive message needs a consent. Not to be switched
+ * off. Null when neither is in the way.
  */
 export function refusalOf(
-  purpose: Purpose | null,
+  { purpose, acceptedAt }: { readonly purpose: Purpose | null; readonly acceptedAt: number },
   { consent, optedOutAt, lastInboundAt }: ChatStanding,
 ): Extract<CareVerdict, { kind: 'refuse' }> | null {
-  const wroteAgain = optedOutAt !== null && lastInboundAt !== null && lastInboundAt > optedOutAt
   if (purpose === 'confirmation') return null
   const { OPTED_OUT, CONSENT_MISSING } = careErrors
-  if (optedOutAt !== null && (purpose === 'proactive' || !wroteAgain)) {
+  const wroteAgain = optedOutAt !== null && lastInboundAt !== null && lastInboundAt > optedOutAt
+  const mayAnswer = purpose !== 'proactive' && purpose !== 'automatic'
+  const answersThat = mayAnswer && wroteAgain && acceptedAt > optedOutAt
+  if (optedOutAt !== null && !answersThat) {
     return { kind: 'refuse', code: OPTED_OUT.code, message: OPTED_OUT.message }
   }
   if (purpose === 'proactive' && !consent) {

@@ -10,9 +10,10 @@ export type Priority = 'urgent' | 'normal' | 'bulk'
 /**
  * What a message is sent for. `proactive`: nobody asked for it, so it needs the contact's recorded consent. Without
  * one, whether the contact wrote in the last 24 hours decides. `confirmation`: tells a contact that their opt-out was
- * heard, so it is the one message that an opt-out does not stop; nobody but the gateway may ask for it.
+ * heard, so it is the one message that an opt-out does not stop. `automatic`: a flow or a rule answers, not a person, so it
+ * goes to nobody who opted out, also when they wrote again. Nobody but the gateway may ask for either.
  */
-export type Purpose = 'reply' | 'proactive' | 'confirmation'
+export type Purpose = 'reply' | 'proactive' | 'confirmation' | 'automatic'
 
 /** Who and what a message is, without its content. */
 export interface OutboundIdentity {

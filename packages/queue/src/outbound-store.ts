@@ -184,6 +184,9 @@ export const HELD = 5
 export const HANDED_OVER = 'HANDED_OVER'
 const MAX_RECOVERED = 20_000
 
+/** Purposes that the column "isConfirmation" tells apart, from 1 on; to the other columns they are replies. */
+const SAID_BY_US: readonly (Purpose | null)[] = ['confirmation', 'automatic']
+
 /** All SQL of the queue. Every method that writes is one unit: on disk, with its events, when it resolves. */
 export class OutboundStore {
   readonly #database: Database
@@ -361,8 +364,8 @@ export class OutboundStore {
         row.maxRetries,
         row.notBefore,
         row.expiresAt,
-        row.purpose === 'confirmation' ? 'reply' : row.purpose,
-        row.purpose === 'confirmation' ? 1 : 0,
+        row.purpose === 'confirmation' || row.purpose === 'automatic' ? 'reply' : row.purpose,
+        SAID_BY_US.indexOf(row.purpose) + 1,
         at,
         at,
       ],
@@ -909,7 +912,7 @@ function claimedOf(row: Row | undefined, whose: ChatOfTenant): Claimed | undefin
     attempts: row['attempts'] as number,
     maxRetries: row['maxRetries'] as number,
     sentAt: row['sentAt'] as number | null,
-    purpose: row['isConfirmation'] === 1 ? 'confirmation' : (row['purpose'] as Purpose | null),
+    purpose: SAID_BY_US[Number(row['isConfirmation']) - 1] ?? (row['purpose'] as Purpose | null),
     expiresAt: row['expiresAt'] as number | null,
     receiptDeliveredAt: row['receiptDeliveredAt'] as number | null,
     receiptReadAt: row['receiptReadAt'] as number | null,

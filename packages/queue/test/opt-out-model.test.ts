@@ -57,10 +57,14 @@ async function walk(h: Awaited<ReturnType<typeof startQueue>>, steps: readonly S
   const purposes = [undefined, 'reply', 'proactive'] as const
   let failure: 'no' | 'unknown' | null = null
   for (const chat of chats) h.sender.standings.set(chat, nobody)
-  h.sender.outcome = ({ chat, content }) => {
+  h.sender.outcome = ({ chat, content, acceptedAt }) => {
     const standing = h.sender.standings.get(chat) ?? nobody
     const purpose = content.text.startsWith('proactive') ? 'proactive' : null
-    assert.equal(refusalOf(purpose, standing), null, `"${content.text}" went to who opted out`)
+    assert.equal(
+      refusalOf({ purpose, acceptedAt }, standing),
+      null,
+      `"${content.text}" went to who opted out`,
+    )
     const fails = failure
     failure = null
     return fails === null ? 'ack' : sessionError('SESSION_RATE_LIMITED', 'later', fails)

@@ -135,6 +135,7 @@ export function simulateSends(count: number, seed: number): { readonly sent: num
       now,
       options,
       purpose,
+      acceptedAt: now,
       standing: {
         lastInboundAt: wroteAgoMs === null ? null : now - wroteAgoMs,
         zone: zones[which]!,

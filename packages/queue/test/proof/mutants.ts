@@ -9,7 +9,7 @@ import {
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { basename, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 
 /*
@@ -229,7 +229,7 @@ export const fenceMutants: readonly FenceMutant[] = [
 ]
 
 const root = fileURLToPath(new URL('../../../../', import.meta.url))
-const COPIED = ['kernel', 'storage', 'queue'] as const
+const COPIED: readonly string[] = ['packages/kernel', 'packages/storage', 'packages/queue']
 
 export interface MutatedCode {
   /** Where the copy of a file of the repository is. */
@@ -237,14 +237,15 @@ export interface MutatedCode {
   remove(): void
 }
 
-/** @throws when the place to patch is not there, or there twice */
-export function plant(mutant: Mutant): MutatedCode {
+/** `copied`: packages, by folder. @throws when the place to patch is not there, or there twice */
+export function plant(mutant: Mutant, copied: readonly string[] = COPIED): MutatedCode {
   const home = mkdtempSync(join(tmpdir(), 'eclusa-mutant-'))
-  for (const name of COPIED)
-    cpSync(join(root, 'packages', name), join(home, 'packages', name), { recursive: true })
   const modules = join(home, 'node_modules')
   mkdirSync(join(modules, '@eclusa'), { recursive: true })
-  for (const name of COPIED) symlinkSync(join(home, 'packages', name), join(modules, '@eclusa', name))
+  for (const folder of copied) {
+    cpSync(join(root, folder), join(home, folder), { recursive: true })
+    symlinkSync(join(home, folder), join(modules, '@eclusa', basename(folder)))
+  }
   for (const name of readdirSync(join(root, 'node_modules'))) {
     if (name !== '@eclusa' && !name.startsWith('.'))
       symlinkSync(join(root, 'node_modules', name), join(modules, name))
