@@ -6,6 +6,7 @@ type GatewayErrorName =
   | 'BODY_TOO_LARGE'
   | 'BROKEN_JSON'
   | 'BUSY'
+  | 'CHANGED_MEANWHILE'
   | 'CONFIG_REFUSED'
   | 'CROSS_ORIGIN'
   | 'FORBIDDEN'
@@ -19,6 +20,7 @@ type GatewayErrorName =
   | 'KEY_PRESET'
   | 'KEY_TOO_STRONG'
   | 'KEY_UNKNOWN'
+  | 'METHOD_NOT_ALLOWED'
   | 'NOT_ACCEPTABLE'
   | 'NOT_READY'
   | 'NOT_SET_ASIDE'
@@ -73,6 +75,12 @@ export const gatewayErrors: Readonly<Record<GatewayErrorName, ErrorKind>> = defi
     retry: 'later',
     delivered: 'no',
     message: 'More requests with bodies are under way than memory is kept for: nothing was taken, try again',
+  },
+  CHANGED_MEANWHILE: {
+    status: 412,
+    retry: 'never',
+    delivered: 'no',
+    message: 'It is not as it was when you read it (If-Match): nothing was changed, read it again',
   },
   CONFIG_REFUSED: { status: 500, retry: 'never', delivered: 'no', message: 'The configuration is refused' },
   CROSS_ORIGIN: {
@@ -130,6 +138,12 @@ export const gatewayErrors: Readonly<Record<GatewayErrorName, ErrorKind>> = defi
     retry: 'never',
     delivered: 'no',
     message: 'The worst case of all that the gateway may hold in memory does not fit under its ceiling',
+  },
+  METHOD_NOT_ALLOWED: {
+    status: 405,
+    retry: 'never',
+    delivered: 'no',
+    message: 'This address has other methods: the header Allow names them',
   },
   NOT_ACCEPTABLE: {
     status: 406,

@@ -121,7 +121,11 @@ function complete(document: OpenApiDocument): OpenApiDocument {
   const shared = new Map<string, DescribedAnswer>()
   const paths = Object.entries(document.paths).toSorted(([a], [b]) => (a < b ? -1 : 1))
   for (const [, operations] of paths) {
-    for (const [method, operation] of Object.entries(operations)) completeOperation(method, operation, shared)
+    const isEdited = Object.values(operations).some(asksForEtag)
+    for (const [method, operation] of Object.entries(operations)) {
+      completeOperation(method, operation, shared)
+      if (isEdited && method !== 'delete') tellEtag(operation)
+    }
   }
   const made = withPlainNames({ ...document, paths: Object.fromEntries(paths) })
   const schemas = Object.fromEntries(
@@ -216,6 +220,17 @@ function completeOperation(method: string, operation: Operation, shared: Map<str
   }
 }
 
+function asksForEtag({ parameters }: Operation): boolean {
+  return ((parameters ?? []) as readonly { readonly name: string }[]).some(({ name }) => name === 'if-match')
+}
+
+function tellEtag({ responses }: Operation): void {
+  for (const [status, answer] of Object.entries(responses)) {
+    if (status.startsWith('2') && !('$ref' in answer))
+      answer.headers = { ...answer.headers, etag: header('etag') }
+  }
+}
+
 function baseOf(isPublic: boolean, method: string, hasBody: boolean): Base {
   if (isPublic) return hasBody ? 'PublicBody' : 'Public'
   if (hasBody) return 'Body'
@@ -285,6 +300,11 @@ const sharedHeaders: Json = {
   'retry-after': {
     description: 'Seconds to wait before the same request is sent again',
     schema: { type: 'integer', minimum: 1 },
+  },
+  etag: {
+    description:
+      'Give it as `If-Match` of a change, which then fails when somebody else changed it meanwhile',
+    schema: { type: 'string' },
   },
   'www-authenticate': { description: 'How to authenticate', schema: { const: 'Bearer' } },
 }

@@ -16,12 +16,17 @@ import websocket from '@fastify/websocket'
 import Fastify, {
   type FastifyBaseLogger,
   type FastifyInstance,
+  type FastifyReply,
+  type FastifyRequest,
+  type FastifySchema,
   type RawReplyDefaultExpression,
   type RawRequestDefaultExpression,
   type RawServerDefault,
+  type RouteOptions,
 } from 'fastify'
 import { serializerCompiler, validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-zod'
 import type { AuditLog } from '../audit/audit-log.ts'
+import { z } from 'zod'
 import { gatewayErrors } from '../errors.ts'
 import type { GatewayFlows } from '../flows.ts'
 import type { GuardedHttp } from '../guarded-http/guarded-http.ts'
@@ -48,6 +53,8 @@ import { requireCaller } from './auth.ts'
 import { BodyBudget, MAX_BODY_BYTES } from './body-budget.ts'
 import { type HttpLimits, MAX_HEADER_BYTES } from './limits.ts'
 import { declarePages, serveApiPages } from './api-pages.ts'
+import { noBody } from './inputs.ts'
+import { Methods } from './methods.ts'
 import { describeApi, type Tag } from './openapi.ts'
 import { problemOf, toEclusaError } from './problem.ts'
 import { type DeclaredRoute, RouteRules } from './route-rules.ts'
@@ -145,6 +152,7 @@ export async function buildHttp(
     forceCloseConnections: 'idle',
     // Keys may be limited to addresses: only proxies that the operator names are believed about who calls.
     trustProxy: ports.trustedProxies.length === 0 ? false : [...ports.trustedProxies],
+    frameworkErrors: (thrown, request, reply) => void sayError(toEclusaError(thrown), request, reply),
     genReqId: () => `req_${randomBase32(12)}`,
     routerOptions: { maxParamLength: 200 },
   }).withTypeProvider<ZodTypeProvider>()
@@ -194,18 +202,20 @@ export async function buildHttp(
       const route = `${request.method} ${request.routeOptions.url ?? '(unknown)'}`
       ports.log.error({ requestId: request.id, route, code: error.code, err: error }, 'a request failed')
     }
-    if (error.status === 401) reply.header('www-authenticate', 'Bearer')
-    if (error.retry === 'later' && error.status >= 429) reply.header('retry-after', '5')
-    else if (error.code === queueErrors.IDEMPOTENCY_IN_FLIGHT.code) reply.header('retry-after', '1')
-    return reply
-      .code(error.status)
-      .type('application/problem+json; charset=utf-8')
-      .serializer(JSON.stringify)
-      .send(problemOf(error, request.id))
+    return sayError(error, request, reply)
   })
+  let methods: Methods | null = null
   http.setNotFoundHandler((request, reply) => {
-    if (wantsPage(request)) return sendPage(request, reply, ports.dashboard)
-    throw new EclusaError(gatewayErrors.NO_SUCH_ROUTE)
+    methods ??= new Methods(rules.all)
+    const allowed = methods.at(request.url)
+    if (allowed.length === 0) {
+      if (wantsPage(request)) return sendPage(request, reply, ports.dashboard)
+      throw new EclusaError(gatewayErrors.NO_SUCH_ROUTE)
+    }
+    reply.header('allow', allowed.join(', '))
+    // What there is, and no word about other origins: none may.
+    if (request.method === 'OPTIONS') return reply.code(204).send()
+    throw new EclusaError(gatewayErrors.METHOD_NOT_ALLOWED)
   })
 
   await http.register(websocket, {
@@ -326,11 +336,32 @@ async function register(some: readonly Area[], http: FastifyInstance, ports: Htt
   for (const { name, routes } of some) {
     await http.register(async (area) => {
       area.addHook('onRoute', (route) => {
-        route.schema = { ...route.schema, tags: [name] }
+        route.schema = { ...closed(route), tags: [name] }
       })
       await routes(area.withTypeProvider<ZodTypeProvider>(), ports)
     })
   }
+}
+
+/** What a route does not ask for is refused, in the address as in the body. */
+function closed({ method, schema = {} }: RouteOptions): FastifySchema {
+  const hasBody = ![method].flat().some((one) => one === 'GET' || one === 'HEAD')
+  return { querystring: noQuery, ...(hasBody ? { body: noBody } : {}), ...schema }
+}
+
+const noQuery = z.strictObject({})
+
+/** An error as the caller is told it; also of requests that no route ever sees. */
+function sayError(error: EclusaError, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  if (error.status === 401) reply.header('www-authenticate', 'Bearer')
+  if (error.retry === 'later' && error.status >= 429) reply.header('retry-after', '5')
+  else if (error.code === queueErrors.IDEMPOTENCY_IN_FLIGHT.code) reply.header('retry-after', '1')
+  return reply
+    .code(error.status)
+    .header('x-request-id', request.id)
+    .type('application/problem+json; charset=utf-8')
+    .serializer(JSON.stringify)
+    .send(problemOf(error, request.id))
 }
 
 /**

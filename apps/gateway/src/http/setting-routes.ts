@@ -3,6 +3,7 @@ import { queueErrors, type Settings } from '@eclusa/queue'
 import type { FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { gatewayErrors } from '../errors.ts'
+import { assertUnchanged, etagOf, ifMatch } from './etag.ts'
 import { instanceOf, instanceParams, noBody, tenantOf, tenantParams } from './inputs.ts'
 import type { HttpPorts, HttpServer } from './server.ts'
 
@@ -37,6 +38,7 @@ export function settingRoutes<Options extends { readonly enabled: boolean }>(
   const refusals = [
     name === 'pacing' ? queueErrors.BAD_PACING : queueErrors.BAD_CARE,
     queueErrors.TOO_MANY_SETTINGS,
+    gatewayErrors.CHANGED_MEANWHILE,
   ]
   const ofInstance = `/instances/:id/${name}`
   const ofTenant = `/tenants/:tenant/${name}`
@@ -60,7 +62,11 @@ export function settingRoutes<Options extends { readonly enabled: boolean }>(
         response: answer,
       },
     },
-    async (request) => answerOf(instanceOf(request, instances)),
+    async (request, reply) => {
+      const found = instanceOf(request, instances)
+      reply.header('etag', etagOf(own(found.tenant, found.id)))
+      return answerOf(found)
+    },
   )
 
   http.put(
@@ -71,14 +77,17 @@ export function settingRoutes<Options extends { readonly enabled: boolean }>(
         operationId: `put${noun}OfInstance`,
         summary: `Set the ${name} of an instance`,
         params: instanceParams,
+        headers: ifMatch,
         body: bodyOfInstance,
         response: answer,
       },
     },
-    async (request) => {
+    async (request, reply) => {
       const { id, tenant } = instanceOf(request, instances)
+      assertUnchanged(request, own(tenant, id))
       await intend(request, { tenant, instance: id }, request.body)
       await settings.put({ tenant, instance: id, options: given(toOptions(request.body)) })
+      reply.header('etag', etagOf(own(tenant, id)))
       return answerOf({ id, tenant })
     },
   )
@@ -86,19 +95,22 @@ export function settingRoutes<Options extends { readonly enabled: boolean }>(
   http.delete(
     ofInstance,
     {
-      config: { ...change, byInstance: true, errors: unknown },
+      config: { ...change, byInstance: true, errors: [...unknown, gatewayErrors.CHANGED_MEANWHILE] },
       schema: {
         operationId: `delete${noun}OfInstance`,
         summary: `Let an instance have the ${name} of its tenant`,
         params: instanceParams,
+        headers: ifMatch,
         body: noBody,
         response: answer,
       },
     },
-    async (request) => {
+    async (request, reply) => {
       const { id, tenant } = instanceOf(request, instances)
+      assertUnchanged(request, own(tenant, id))
       await intend(request, { tenant, instance: id }, null)
       await settings.delete(tenant, id)
+      reply.header('etag', etagOf(own(tenant, id)))
       return answerOf({ id, tenant })
     },
   )
@@ -114,7 +126,11 @@ export function settingRoutes<Options extends { readonly enabled: boolean }>(
         response: { 200: bodyOfTenant },
       },
     },
-    async (request) => toBody(settings.own(tenantOf(request), null)),
+    async (request, reply) => {
+      const found = own(tenantOf(request), null)
+      reply.header('etag', etagOf(found))
+      return found
+    },
   )
 
   http.put(
@@ -125,37 +141,47 @@ export function settingRoutes<Options extends { readonly enabled: boolean }>(
         operationId: `put${noun}OfTenant`,
         summary: `Set the ${name} of a tenant`,
         params: tenantParams,
+        headers: ifMatch,
         body: bodyOfTenant,
         response: { 200: bodyOfTenant },
       },
     },
-    async (request) => {
+    async (request, reply) => {
       const tenant = tenantOf(request)
+      assertUnchanged(request, own(tenant, null))
       await intend(request, { tenant, instance: null }, request.body)
       await settings.put({ tenant, instance: null, options: given(toOptions(request.body)) })
-      return toBody(settings.own(tenant, null))
+      reply.header('etag', etagOf(own(tenant, null)))
+      return own(tenant, null)
     },
   )
 
   http.delete(
     ofTenant,
     {
-      config: change,
+      config: { ...change, errors: [gatewayErrors.CHANGED_MEANWHILE] },
       schema: {
         operationId: `delete${noun}OfTenant`,
         summary: `Let a tenant have the ${name} of everybody`,
         params: tenantParams,
+        headers: ifMatch,
         body: noBody,
         response: { 200: bodyOfTenant },
       },
     },
-    async (request) => {
+    async (request, reply) => {
       const tenant = tenantOf(request)
+      assertUnchanged(request, own(tenant, null))
       await intend(request, { tenant, instance: null }, null)
       await settings.delete(tenant, null)
-      return toBody(settings.own(tenant, null))
+      reply.header('etag', etagOf(own(tenant, null)))
+      return own(tenant, null)
     },
   )
+
+  function own(tenant: TenantId, instance: InstanceId | null): Fields {
+    return toBody(settings.own(tenant, instance))
+  }
 
   /** What they were and will be. */
   function intend(
@@ -163,7 +189,7 @@ export function settingRoutes<Options extends { readonly enabled: boolean }>(
     { tenant, instance }: { readonly tenant: TenantId; readonly instance: InstanceId | null },
     after: Fields | null,
   ): Promise<void> {
-    const before = toBody(settings.own(tenant, instance))
+    const before = own(tenant, instance)
     return audited.intend(request, { action: `${name}.changed`, tenant, before, after })
   }
 
@@ -171,7 +197,7 @@ export function settingRoutes<Options extends { readonly enabled: boolean }>(
     own: Fields
     effective: Fields
   } {
-    return { own: toBody(settings.own(tenant, id)), effective: toBody(settings.of(tenant, id)) }
+    return { own: own(tenant, id), effective: toBody(settings.of(tenant, id)) }
   }
 }
 

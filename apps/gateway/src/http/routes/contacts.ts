@@ -136,7 +136,7 @@ export async function contactRoutes(http: HttpServer, ports: HttpPorts): Promise
         description: 'Oldest first; go on after the last `id`.',
         params: tenantParams,
         querystring: listQuery,
-        response: { 200: z.object({ items: z.array(entry) }) },
+        response: { 200: z.object({ items: z.array(entry), next: z.int().nullable() }) },
       },
     },
     async (request) => {
@@ -151,6 +151,7 @@ export async function contactRoutes(http: HttpServer, ports: HttpPorts): Promise
             at: new Date(one.at).toISOString(),
             expiresAt: one.expiresAt === null ? null : new Date(one.expiresAt).toISOString(),
           })),
+          next: items.length < limit ? null : (items.at(-1)?.id ?? null),
         }
       })
     },

@@ -15,10 +15,12 @@ import {
 } from '@eclusa/flows'
 import { EclusaError, type TenantId } from '@eclusa/kernel'
 import { z } from 'zod'
+import { gatewayErrors } from '../../errors.ts'
 import { dryRunCare } from '../../dry-run-care.ts'
 import { httpErrors } from '../../guarded-http/errors.ts'
 import { callerOf } from '../auth.ts'
 import { conversationOf } from '../conversation-inputs.ts'
+import { assertUnchanged, etagOf, ifMatch } from '../etag.ts'
 import { instantInput, noBody, tenantOf, tenantParams } from '../inputs.ts'
 import { badField } from '../problem.ts'
 import type { HttpPorts, HttpServer } from '../server.ts'
@@ -152,9 +154,13 @@ export async function flowRoutes(http: HttpServer, ports: HttpPorts): Promise<vo
   http.put(
     '/tenants/:tenant/flows/:flow',
     {
-      config: { scope: 'flow', errors: [flowErrors.REFUSED, flowErrors.TOO_MANY] },
+      config: {
+        scope: 'flow',
+        errors: [flowErrors.REFUSED, flowErrors.TOO_MANY, gatewayErrors.CHANGED_MEANWHILE],
+      },
       schema: {
         operationId: 'putFlow',
+        headers: ifMatch,
         summary: 'Store a new version of a flow',
         description:
           'A new version, which serves nobody before it is published. Its form must be right; what else is wrong is told.',
@@ -167,8 +173,13 @@ export async function flowRoutes(http: HttpServer, ports: HttpPorts): Promise<vo
       const tenant = tenantOf(request)
       const parsed = parseFlow(request.body)
       if ('findings' in parsed) throw refused(parsed.findings)
+      if (request.headers['if-match'] !== undefined) {
+        const there = await definitions.entry(tenant, request.params.flow)
+        assertUnchanged(request, there?.lastVersion ?? null)
+      }
       const put = await definitions.put(tenant, request.params.flow, request.body)
       const found = await lint(tenant, request.body)
+      reply.header('etag', etagOf(put.version))
       return reply.code(201).send({ name: put.flow, version: put.version, findings: [...found] })
     },
   )
@@ -186,9 +197,10 @@ export async function flowRoutes(http: HttpServer, ports: HttpPorts): Promise<vo
         response: { 200: document },
       },
     },
-    async (request) => {
+    async (request, reply) => {
       const tenant = tenantOf(request)
       const found = await entryOf(tenant, request.params.flow)
+      reply.header('etag', etagOf(found.lastVersion))
       const wanted = request.query.version ?? found.publishedVersion ?? found.lastVersion
       const definition = await definitions.document(tenant, found.name, wanted)
       if (definition === undefined) throw new EclusaError(flowErrors.UNKNOWN)
@@ -209,14 +221,17 @@ export async function flowRoutes(http: HttpServer, ports: HttpPorts): Promise<vo
           before: versionInput.default(Number.MAX_SAFE_INTEGER),
           limit: z.coerce.number().int().min(1, 'must be 1 to 500').max(500, 'must be 1 to 500').default(100),
         }),
-        response: { 200: z.object({ items: z.array(version) }) },
+        response: { 200: z.object({ items: z.array(version), next: z.int().nullable() }) },
       },
     },
     async (request) => {
       const tenant = tenantOf(request)
       const { name } = await entryOf(tenant, request.params.flow)
       const items = await reads.run(() => definitions.versions(tenant, name, pageOf(request.query)))
-      return { items: items.map((one) => ({ version: one.version, createdAt: iso(one.createdAt) })) }
+      return {
+        items: items.map((one) => ({ version: one.version, createdAt: iso(one.createdAt) })),
+        next: items.length < request.query.limit ? null : (items.at(-1)?.version ?? null),
+      }
     },
   )
 

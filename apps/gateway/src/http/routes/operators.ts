@@ -3,11 +3,13 @@ import {
   conversationErrors,
   MAX_CAPACITY,
   MAX_SECTORS,
+  type Operator,
   parseOperatorId,
   parseSectorId,
 } from '@eclusa/flows'
 import { type BusinessHours, kernelErrors, parseBusinessHours, parseContactId } from '@eclusa/kernel'
 import { z } from 'zod'
+import { gatewayErrors } from '../../errors.ts'
 import {
   actorOf,
   byInput,
@@ -28,6 +30,7 @@ import {
   shownOperator,
   shownSector,
 } from '../conversation-shape.ts'
+import { assertUnchanged, etagOf, ifMatch } from '../etag.ts'
 import { noBody, tenantOf, tenantParams } from '../inputs.ts'
 import type { HttpPorts, HttpServer } from '../server.ts'
 
@@ -294,9 +297,10 @@ export async function operatorRoutes(http: HttpServer, ports: HttpPorts): Promis
         response: { 200: operatorShape },
       },
     },
-    async (request) => {
+    async (request, reply) => {
       const { operator } = request.params
       const one = await operatorOf(tenantOf(request), operator, conversations, 'operator')
+      reply.header('etag', etagOf(editable(one)))
       return shownOperator(one, operators.isThere(one))
     },
   )
@@ -310,10 +314,12 @@ export async function operatorRoutes(http: HttpServer, ports: HttpPorts): Promis
           conversationErrors.OPERATOR_UNKNOWN,
           conversationErrors.SECTOR_UNKNOWN,
           kernelErrors.BAD_HOURS,
+          gatewayErrors.CHANGED_MEANWHILE,
         ],
       },
       schema: {
         operationId: 'changeOperator',
+        headers: ifMatch,
         summary: 'Change an operator',
         description: 'What they have stays theirs, also when they go away or their capacity shrinks.',
         params: operatorParams,
@@ -321,14 +327,18 @@ export async function operatorRoutes(http: HttpServer, ports: HttpPorts): Promis
         response: { 200: operatorShape },
       },
     },
-    async (request) => {
+    async (request, reply) => {
       const tenant = tenantOf(request)
       const id = operatorIdOf(request.params.operator)
+      if (request.headers['if-match'] !== undefined) {
+        assertUnchanged(request, editable(await operatorOf(tenant, id, conversations, 'operator')))
+      }
       const { hours: _, ...more } = request.body
       const hours = hoursOf(request.body.hours)
       const change = { ...given(more), ...(hours === undefined ? {} : { hours }) }
       const changed = await operators.change(tenant, id, change)
       conversations.line.wakeOperator(tenant, id)
+      reply.header('etag', etagOf(editable(changed)))
       return shownOperator(changed, operators.isThere(changed))
     },
   )
@@ -415,6 +425,11 @@ export async function operatorRoutes(http: HttpServer, ports: HttpPorts): Promis
       return { operator }
     },
   )
+}
+
+/** What of an operator people set; what they have just now changes by itself. */
+function editable({ name, isAdmin, capacity, availability, hours, sectors }: Operator): object {
+  return { name, isAdmin, capacity, availability, hours, sectors }
 }
 
 function sectorOf(text: string): ReturnType<typeof parseSectorId> {

@@ -27,6 +27,7 @@ import type { FastifyReply } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import { gatewayErrors } from '../../errors.ts'
+import { ifMatch } from '../etag.ts'
 import { chatOf, noBody, tenantOf, tenantParams } from '../inputs.ts'
 import { MAX_EXPORTS } from '../limits.ts'
 import { badField } from '../problem.ts'
@@ -228,6 +229,7 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
       },
       schema: {
         operationId: 'changeContact',
+        headers: ifMatch,
         summary: 'Change a contact',
         description: 'With If-Match only when nobody changed it meanwhile.',
         params: contactParams,
@@ -269,6 +271,7 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
   http.get(
     '/tenants/:tenant/contacts/:contact/export',
     {
+      exposeHeadRoute: false,
       config: { scope: 'read', audit: 'before', errors: [contactErrors.UNKNOWN, gatewayErrors.BUSY] },
       schema: {
         operationId: 'exportContact',
@@ -352,6 +355,7 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
   http.get(
     '/tenants/:tenant/contacts-export',
     {
+      exposeHeadRoute: false,
       config: { scope: 'read', audit: 'before', errors: [gatewayErrors.BUSY] },
       schema: {
         operationId: 'exportContacts',
