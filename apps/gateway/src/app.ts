@@ -87,6 +87,10 @@ import { type MemoryReadings, watchProcess } from './memory/memory-readings.ts'
 import { Metrics } from './metrics/metrics.ts'
 import { planFields } from './memory/render-plan.ts'
 import { tenantShares } from './memory/tenant-shares.ts'
+import { TenantRemovals } from './tenants/tenant-removals.ts'
+import { TenantStore } from './tenants/tenant-store.ts'
+import { TenantTraceStore } from './tenants/tenant-trace-store.ts'
+import { Tenants } from './tenants/tenants.ts'
 import { ReadyProbe } from './ready-probe-store.ts'
 import { rootKeyOf, ServerTrust } from './simulator-trust.ts'
 import { openInstallationSealer, sealedTables, Sealing } from './sealing.ts'
@@ -207,7 +211,26 @@ export async function startApp(options: AppOptions): Promise<App> {
     const tail = new EventTail({ eventLog: events, database, log })
     stops.add('the event tail', 0.1 * SECOND, async () => tail.stop())
 
-    const cacheShareOf = tenantShares(config, plan.cacheBytes)
+    // Who may do what, and who did.
+    const audit = new AuditLog({
+      store: new AuditStore(database),
+      clock,
+      key: await installSecret({ database, sealer, name: 'audit-chain' }),
+    })
+    const tenantStore = new TenantStore(database)
+    const tenants = await Tenants.open({
+      store: tenantStore,
+      audit,
+      neighbours: database.neighbours,
+      clock,
+      log,
+      apiRate: { perSecond: config.apiPerSecond, burst: config.apiBurst },
+    })
+    // Whoever has instances is one, however its row was lost.
+    for (const { tenant } of known) if (tenants.get(tenant) === undefined) await tenants.ensure(tenant)
+    const weightOf = (tenant: string): number | null =>
+      tenants.get(tenant as TenantId)?.quotas.memoryWeight ?? null
+    const cacheShareOf = tenantShares(config, plan.cacheBytes, weightOf)
 
     // Who writes to us.
     const people = openPeople({
@@ -442,6 +465,7 @@ export async function startApp(options: AppOptions): Promise<App> {
     })
     const instances = await Instances.open({
       store: instanceStore,
+      tenants,
       ownership,
       maxInstances: config.maxInstances,
       settleServer: () => trust.settle(),
@@ -526,7 +550,10 @@ export async function startApp(options: AppOptions): Promise<App> {
     // Life: the demo, or the numbers of before. Which server it is must be settled before anybody can start a session.
     const toStart = instances
       .all()
-      .filter(({ simulated, wanted, rest }) => !simulated && wanted === 'started' && rest === null)
+      .filter(
+        ({ tenant, simulated, wanted, rest }) =>
+          !simulated && wanted === 'started' && rest === null && tenants.isActive(tenant),
+      )
     await trust.settle(toStart.length > 0 ? SIMULATOR_PATIENCE_MS : 0)
     if (wantsDemo({ ...config, ownServer: config.whatsappUrl !== WHATSAPP_URL }, instances.hasReal)) {
       demo = await Demo.start({
@@ -564,11 +591,6 @@ export async function startApp(options: AppOptions): Promise<App> {
     }
 
     // In: the HTTP API.
-    const audit = new AuditLog({
-      store: new AuditStore(database),
-      clock,
-      key: await installSecret({ database, sealer, name: 'audit-chain' }),
-    })
     const sweepAudit = async (): Promise<number> => audit.sweep(config.auditKeepDays * DAY)
     stops.add(
       'the sweep of the audit log',
@@ -636,6 +658,42 @@ export async function startApp(options: AppOptions): Promise<App> {
     })
     stops.add('webhooks', 0.8 * SECOND, () => webhooks.stop())
     await webhooks.start()
+    const removals = new TenantRemovals({
+      store: tenantStore,
+      traces: new TenantTraceStore(database),
+      tenants,
+      keys,
+      instances,
+      async forgetMore(tenant) {
+        if (queue.control.isTenantPaused(tenant))
+          await queue.control.resume({ tenant, instance: null, chat: null })
+        await queue.pacing.delete(tenant, null)
+        await queue.limits.delete(tenant, null)
+        const theirHooks = await webhooks.list(tenant)
+        for (const { id } of theirHooks) await webhooks.remove(id)
+        const theirUsers = logins.users.list().filter(({ reach }) => reach === tenant)
+        for (const { name } of theirUsers) {
+          await logins.endAllOf('user', name)
+          await logins.users.remove(name)
+        }
+        return { Webhook: theirHooks.length, LoginUser: theirUsers.length }
+      },
+      destroyKey: (tenant) => sealer.destroyKey(tenant),
+      clock,
+      log,
+    })
+    tenants.onStateChange(({ id }) => {
+      if (!tenants.isActive(id)) keys.interrupt(id)
+      instances.tenantChanged(id).catch((error: unknown) => {
+        log.error({ tenant: id, err: error }, 'sessions of a tenant were not stopped, or not started again')
+      })
+    })
+    stops.add('tenants', 0.3 * SECOND, async () => {
+      await removals.stop()
+      await tenants.stop()
+    })
+    await tenants.start()
+    await removals.start()
     const measurements = new Measurements({
       gauges: async () => {
         const { pending, processing } = await outbox.stats()
@@ -676,6 +734,8 @@ export async function startApp(options: AppOptions): Promise<App> {
     stops.add('counting events', 0.1 * SECOND, async () => stopCounting())
     const { http, routes } = await buildHttp({
       keys,
+      tenants,
+      removals,
       audit,
       audited: new AuditedRequests({ audit, instances, outbox, conversations, webhooks, hashKey }),
       trustedProxies: listOf(config.trustedProxies),
@@ -774,7 +834,9 @@ function followOwnership(options: {
     if (owned) inbox.instanceTaken(tenant, id)
     else inbox.instanceLost(id)
     const change =
-      owned && wanted === 'started' && rest === null ? instances.connect(instance) : sessions.stopInstance(id)
+      owned && wanted === 'started' && rest === null && instances.mayConnect(instance)
+        ? instances.connect(instance)
+        : sessions.stopInstance(id)
     change.catch((error: unknown) =>
       log.error({ tenant, instance: id, err: error }, 'a change of owner failed'),
     )

@@ -143,6 +143,22 @@ const configTable = {
     default: '',
     doc: 'Proxies in front of the gateway that are believed about who calls (`X-Forwarded-For`): `10.0.0.5,172.16.0.0/12`. It counts for keys that are limited to addresses, and in the audit log.',
   },
+  apiPerSecond: {
+    env: 'ECLUSA_API_PER_SECOND',
+    kind: 'integer',
+    default: 50,
+    min: 1,
+    max: 100_000,
+    doc: 'Calls a second that the keys of one tenant may make together, unless it has a quota of its own; more get 429 with `Retry-After`. Operators are not limited.',
+  },
+  apiBurst: {
+    env: 'ECLUSA_API_BURST',
+    kind: 'integer',
+    default: 100,
+    min: 1,
+    max: 1_000_000,
+    doc: 'Calls that they may make at once after a rest.',
+  },
   auditKeepDays: {
     env: 'ECLUSA_AUDIT_KEEP_DAYS',
     kind: 'integer',

@@ -28,13 +28,23 @@ type GatewayErrorName =
   | 'NO_SUCH_ROUTE'
   | 'NO_SUCH_SESSION'
   | 'NO_SUCH_TEXT'
+  | 'REMOVAL_UNKNOWN'
   | 'SCOPE_MISSING'
   | 'SIMULATION_OVER'
   | 'SIMULATOR_FAILED'
   | 'STOPPING'
+  | 'TENANT_CHANGED'
+  | 'TENANT_EXISTS'
+  | 'TENANT_FULL'
+  | 'TENANT_LEAVING'
+  | 'TENANT_REMOVED'
+  | 'TENANT_SUSPENDED'
+  | 'TENANT_UNKNOWN'
   | 'TOO_MANY_INSTANCES'
   | 'TOO_MANY_KEYS'
+  | 'TOO_MANY_REQUESTS'
   | 'TOO_MANY_STREAMS'
+  | 'TOO_MANY_TENANTS'
   | 'TOO_MANY_USERS'
   | 'TOTP_NEEDED'
   | 'UNAUTHORIZED'
@@ -177,6 +187,12 @@ export const gatewayErrors: Readonly<Record<GatewayErrorName, ErrorKind>> = defi
     message: 'No browser is signed in under this id',
   },
   NO_SUCH_TEXT: { status: 404, retry: 'never', delivered: 'no', message: 'No such text is paused' },
+  REMOVAL_UNKNOWN: {
+    status: 404,
+    retry: 'never',
+    delivered: 'no',
+    message: 'There is no removal of a tenant with this id',
+  },
   SCOPE_MISSING: {
     status: 403,
     retry: 'never',
@@ -196,6 +212,33 @@ export const gatewayErrors: Readonly<Record<GatewayErrorName, ErrorKind>> = defi
     message: 'The simulator of the first minute did not do what was asked of it',
   },
   STOPPING: { status: 503, retry: 'later', delivered: 'no', message: 'The gateway is stopping' },
+  TENANT_CHANGED: {
+    status: 412,
+    retry: 'never',
+    delivered: 'no',
+    message: 'The tenant is not as it was when you read it (If-Match): nothing was changed, read it again',
+  },
+  TENANT_EXISTS: { status: 409, retry: 'never', delivered: 'no', message: 'There is a tenant with this id' },
+  TENANT_FULL: {
+    status: 409,
+    retry: 'never',
+    delivered: 'no',
+    message: 'The tenant has as many instances as its quota allows',
+  },
+  TENANT_LEAVING: { status: 409, retry: 'never', delivered: 'no', message: 'The tenant is being deleted' },
+  TENANT_REMOVED: {
+    status: 409,
+    retry: 'never',
+    delivered: 'no',
+    message: 'A tenant with this id was deleted; an id is not used again',
+  },
+  TENANT_SUSPENDED: {
+    status: 403,
+    retry: 'later',
+    delivered: 'no',
+    message: 'The tenant is suspended: the operator can resume it',
+  },
+  TENANT_UNKNOWN: { status: 404, retry: 'never', delivered: 'no', message: 'There is no such tenant' },
   TOO_MANY_INSTANCES: {
     status: 409,
     retry: 'never',
@@ -208,6 +251,12 @@ export const gatewayErrors: Readonly<Record<GatewayErrorName, ErrorKind>> = defi
     retry: 'never',
     delivered: 'no',
     message: 'There are as many keys as there may be: revoke one that is not used',
+  },
+  TOO_MANY_REQUESTS: {
+    status: 429,
+    retry: 'later',
+    delivered: 'no',
+    message: 'The keys of this tenant call more often than its quota allows: wait as Retry-After says',
   },
   TOO_MANY_STREAMS: {
     status: 429,
@@ -227,6 +276,12 @@ export const gatewayErrors: Readonly<Record<GatewayErrorName, ErrorKind>> = defi
     retry: 'never',
     delivered: 'no',
     message: 'The code of the authenticator app is needed too: send it as "totp"',
+  },
+  TOO_MANY_TENANTS: {
+    status: 409,
+    retry: 'never',
+    delivered: 'no',
+    message: 'There are as many tenants as there may be',
   },
   UNAUTHORIZED: {
     status: 401,

@@ -48,6 +48,7 @@ test('a flow is put, judged, published and taken back, and comes back as it was 
       ['other', null],
     ],
   )
+  await gateway.call('POST', '/v1/tenants', { id: 'other' })
   assert.deepEqual((await gateway.call('GET', '/v1/tenants/other/flows')).body, { items: [] })
 })
 

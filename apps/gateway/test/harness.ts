@@ -39,7 +39,7 @@ export interface Answer {
   readonly body: Record<string, unknown>
 }
 
-/** A whole gateway on a free port and a database of its own; it ends with the test. Nothing reaches a network. */
+/** A whole gateway with the tenants acme and main, on a free port and a database of its own; it ends with the test. Nothing reaches a network. */
 export async function startGateway(
   t: TestContext,
   env: Record<string, string> = {},
@@ -84,7 +84,7 @@ export async function startGateway(
     const text = await response.text()
     const contentType = response.headers.get('content-type')
     assert.equal(judge.faultOf(method, path, { status: response.status, contentType, text }), null)
-    const isJson = /[/+]json/.test(response.headers.get('content-type') ?? '')
+    const isJson = text !== '' && /[/+]json/.test(contentType ?? '')
     return {
       status: response.status,
       headers: response.headers,
@@ -92,7 +92,7 @@ export async function startGateway(
       body: (isJson ? JSON.parse(text) : {}) as Record<string, unknown>,
     }
   }
-  return {
+  const gateway: TestGateway = {
     get app() {
       return app
     },
@@ -115,10 +115,13 @@ export async function startGateway(
         body === undefined ? undefined : JSON.stringify(body),
       ),
   }
+  for (const id of ['acme', 'main']) await gateway.call('POST', '/v1/tenants', { id })
+  return gateway
 }
 
 /** A key of a tenant that may do everything there. */
 export async function tenantKey(gateway: TestGateway, tenant: string): Promise<string> {
+  await gateway.call('POST', '/v1/tenants', { id: tenant })
   const { body } = await gateway.call('POST', `/v1/tenants/${tenant}/keys`, {
     name: 'test',
     scopes: keyScopes,

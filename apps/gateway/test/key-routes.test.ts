@@ -135,6 +135,7 @@ test('a key for some instances reaches nothing of the others, and nothing that i
   const wide = await theirs('GET', '/v1/tenants/acme/contacts')
   assert.equal(wide.status, 403)
   assert.match(String(wide.body['detail']), /made for some instances/)
+  await newInstance(gateway, 'globex')
   const bad = await gateway.call('POST', '/v1/tenants/globex/keys', {
     name: 'x',
     scopes: ['read'],
@@ -213,6 +214,8 @@ test('an act of control stands in the audit log before it is done, and one that 
       { action: 'POST /v1/instances/:id/chats/:chat/pause', outcome: 'intended', tenant: 'acme' },
       { action: 'POST /v1/instances/:id/queue/pause', outcome: 'intended', tenant: 'acme' },
       { action: 'POST /v1/tenants/:tenant/instances', outcome: 'intended', tenant: 'acme' },
+      { action: 'tenant.made', outcome: 'done', tenant: 'main' },
+      { action: 'tenant.made', outcome: 'done', tenant: 'acme' },
     ],
   )
   const [ledger, pacing, failed, , chat, pause] = entries
@@ -229,7 +232,33 @@ test('an act of control stands in the audit log before it is done, and one that 
   for (const hidden of ['99999', 'said so', 'secret words', '127.0.0.1', KEY])
     assert.ok(!all.includes(hidden))
   const { body } = await gateway.call('GET', '/v1/audit/check')
-  assert.deepEqual(body, { entries: 7, brokenAt: null })
+  assert.deepEqual(body, { entries: 9, brokenAt: null })
+})
+
+test('who sends an urgent message that nobody asked for stands in the audit log', async (t) => {
+  const gateway = await startGateway(t)
+  const id = await newInstance(gateway)
+  const to = '+5511999990000'
+  await gateway.call('POST', '/v1/tenants/acme/ledger', { entries: [{ contact: to, kind: 'consent' }] })
+  const key = await keyFor(gateway, 'acme', { scopes: ['send'] })
+  const theirs = callerWith(gateway, key)
+  const urgent = {
+    to,
+    text: 'secret words',
+    purpose: 'proactive',
+    priority: 'urgent',
+    reason: 'flood warning',
+  }
+  const sent = await theirs('POST', `/v1/instances/${id}/messages`, urgent)
+  assert.equal(sent.status, 202, sent.text)
+  await theirs('POST', `/v1/instances/${id}/messages`, { to, text: 'as ever' })
+  const [entry, before] = await auditOf(gateway)
+  assert.equal(entry?.['action'], 'message.urgent')
+  assert.equal(entry?.['key'], key.slice(4, 12))
+  assert.equal(entry?.['tenant'], 'acme')
+  assert.equal(entry?.['requestId'], sent.headers.get('x-request-id'))
+  assert.match(JSON.stringify(entry?.['after']), /^\{"to":\["hash:[0-9a-f]{10}"\]\}$/)
+  assert.equal(before?.['action'], 'key.made')
 })
 
 test('the audit log comes in pages, and a tenant sees what was done to it', async (t) => {
@@ -238,15 +267,15 @@ test('the audit log comes in pages, and a tenant sees what was done to it', asyn
   await newInstance(gateway, 'globex')
   const key = await keyFor(gateway, 'acme', { scopes: ['admin'] })
   await gateway.call('POST', `/v1/instances/${id}/queue/pause`)
-  const first = await gateway.call('GET', '/v1/audit?limit=3')
-  const rest = await gateway.call('GET', `/v1/audit?limit=3&before=${String(first.body['next'])}`)
+  const first = await gateway.call('GET', '/v1/audit?limit=4')
+  const rest = await gateway.call('GET', `/v1/audit?limit=4&before=${String(first.body['next'])}`)
   const seqs = [first, rest].flatMap(({ body }) => (body['items'] as { seq: number }[]).map(({ seq }) => seq))
-  assert.deepEqual(seqs, [4, 3, 2, 1])
+  assert.deepEqual(seqs, [6, 5, 4, 3, 2, 1])
   assert.equal(rest.body['next'], null)
   const theirs = (await callerWith(gateway, key)('GET', '/v1/audit')).body['items'] as { action: string }[]
   assert.deepEqual(
     theirs.map(({ action }) => action),
-    ['POST /v1/instances/:id/queue/pause', 'key.made', 'POST /v1/tenants/:tenant/instances'],
+    ['POST /v1/instances/:id/queue/pause', 'key.made', 'POST /v1/tenants/:tenant/instances', 'tenant.made'],
   )
   assert.equal((await callerWith(gateway, key)('GET', '/v1/tenants/globex/audit')).status, 403)
   assert.equal((await auditOf(gateway, '/v1/tenants/globex/audit')).length, 1)
@@ -274,5 +303,5 @@ test('keys are made, listed, rotated and ended from the command line', async (t)
     /scopes\.0 must be one of read/,
   )
   assert.match(await eclusa('audit', 'list', '--limit', '1'), /^\d+ {2}\S+ {2}acme {2}preset {2}key\.revoked/)
-  assert.match(await eclusa('audit', 'check'), /all 4 entries are as they were written/)
+  assert.match(await eclusa('audit', 'check'), /all 6 entries are as they were written/)
 })

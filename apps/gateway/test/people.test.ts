@@ -71,6 +71,7 @@ testEachDatabase('contacts: made, found, changed, noted, listed, and nobody else
   assert.deepEqual(await found('optedOut=true'), ['Ana Lima'])
   assert.deepEqual(await found('optedOut=false'), ['João'])
 
+  await gateway.call('POST', '/v1/tenants', { id: 'other' })
   const elsewhere = await gateway.call('GET', `/v1/tenants/other/contacts/${id}`)
   assert.deepEqual([elsewhere.status, elsewhere.body['code']], [404, 'CONTACT_UNKNOWN'])
   assert.equal((await gateway.call('GET', `${people}/+5511987654321`)).body['id'], id)

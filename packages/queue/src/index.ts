@@ -48,6 +48,7 @@ export {
 export { checkPacing, countWords, defaultPacing, type PacingOptions, type Range } from './pacing.ts'
 export { quietEndOf, type QuietTimes } from './quiet-times.ts'
 export type { ProactiveHealth } from './proactive-health.ts'
+export { Rates } from './rates.ts'
 export type { Receipt } from './receipts.ts'
 export type { Setting } from './setting-store.ts'
 export type { Settings } from './settings.ts'

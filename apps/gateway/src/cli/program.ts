@@ -43,6 +43,7 @@ import {
 } from './queue.ts'
 import { resetSettings, setSettings, type SettingsOf, showSettings } from './settings.ts'
 import { runSimulator } from './simulator.ts'
+import { addTenants } from './tenant-commands.ts'
 import { start } from './start.ts'
 import { status } from './status.ts'
 import { addWebhooks } from './webhook-commands.ts'
@@ -158,6 +159,7 @@ export function program(): Command {
 
   addConversations<ClientFlags>(root, { client, askedBy })
   addInbound<ClientFlags>(root, { client, askedBy })
+  addTenants<ClientFlags>(root, { client, askedBy })
   addKeys<ClientFlags>(root, { client, askedBy })
   addWebhooks<ClientFlags>(root, { client, askedBy })
   addContacts(root.command('contacts').description('who the people at the other end are'))

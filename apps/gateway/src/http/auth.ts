@@ -4,6 +4,7 @@ import { gatewayErrors } from '../errors.ts'
 import type { ApiKeys } from '../keys/api-keys.ts'
 import type { Caller } from '../keys/scopes.ts'
 import type { Logins } from '../login/logins.ts'
+import type { Tenants } from '../tenants/tenants.ts'
 import { assertAllowed } from './route-rules.ts'
 import { assertOwnPage, tokenOf } from './session-cookie.ts'
 
@@ -22,6 +23,7 @@ declare module 'fastify' {
  */
 export function requireCaller(ports: {
   readonly keys: ApiKeys
+  readonly tenants: Tenants
   readonly logins: Logins
   readonly prepareTenant: (tenant: TenantId) => Promise<void> | undefined
 }): (request: FastifyRequest) => Promise<void> {
@@ -32,11 +34,23 @@ export function requireCaller(ports: {
     if (caller === null) {
       throw new EclusaError(gatewayErrors.UNAUTHORIZED, { details: { field: 'authorization' } })
     }
+    const { reach } = caller
+    if (reach !== '*') {
+      ports.tenants.takeCall(reach)
+      ports.tenants.assertActive(reach)
+    }
     assertAllowed(request, caller)
+    const isRead = request.method === 'GET' || request.method === 'HEAD'
+    const named = tenantNamed(request)
+    if (reach === '*' && named !== null && request.routeOptions.config.anyTenant !== true) {
+      // A tenant comes to be with the first that an operator makes for it.
+      if (isRead || ports.tenants.get(named) !== undefined) ports.tenants.assertStays(named)
+      else await ports.tenants.ensure(named)
+    }
     request.caller = caller
     // Before anything of this tenant is stored; nearly always it has one.
-    const tenant = tenantOf(request, caller)
-    if (tenant !== null) await ports.prepareTenant(tenant)
+    const tenant = reach === '*' ? named : reach
+    if (!isRead && tenant !== null) await ports.prepareTenant(tenant)
   }
 
   function ofKey(request: FastifyRequest): Caller | null {
@@ -54,10 +68,8 @@ export function requireCaller(ports: {
   }
 }
 
-/** Whose data a request may change. */
-function tenantOf(request: FastifyRequest, caller: Caller): TenantId | null {
-  if (request.method === 'GET' || request.method === 'HEAD') return null
-  if (caller.reach !== '*') return caller.reach
+/** The tenant in the address. */
+function tenantNamed(request: FastifyRequest): TenantId | null {
   const { tenant } = request.params as { readonly tenant?: string }
   try {
     return tenant === undefined ? null : parseTenantId(tenant)

@@ -16,6 +16,8 @@ declare module 'fastify' {
     byInstance?: boolean
     /** It may wait for what comes, so how long it takes says nothing. */
     waits?: boolean
+    /** The tenant in the address need not be there, or be active: the handler looks. */
+    anyTenant?: boolean
     /**
      * `before`: stands in the audit log before it is carried out; `own`: the handler puts it there, with what changes;
      * `none`. Default: `before` for what changes something and is neither sending nor the daily work of people.

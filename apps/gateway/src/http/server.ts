@@ -9,6 +9,7 @@ import {
   type Places,
   randomBase32,
   type TenantId,
+  SECOND,
 } from '@eclusa/kernel'
 import { type ChatContext, type Queue, queueErrors } from '@eclusa/queue'
 import type { InboundJournal } from '@eclusa/session'
@@ -46,6 +47,8 @@ import type { People } from '../people.ts'
 import type { PersonTraces } from '../person-traces.ts'
 import type { Sealing } from '../sealing.ts'
 import type { Metrics } from '../metrics/metrics.ts'
+import type { TenantRemovals } from '../tenants/tenant-removals.ts'
+import type { Tenants } from '../tenants/tenants.ts'
 import type { MemoryReport } from '../memory/memory-report.ts'
 import type { AuditedRequests } from './audited-requests.ts'
 import type { Webhooks } from '../webhooks/webhooks.ts'
@@ -80,10 +83,13 @@ import { peopleRoutes } from './routes/people.ts'
 import { queueRoutes } from './routes/queue.ts'
 import { webhookRoutes } from './routes/webhooks.ts'
 import { sessionRoutes } from './routes/session.ts'
+import { tenantRoutes } from './routes/tenants.ts'
 
 /** What the routes speak to. */
 export interface HttpPorts {
   readonly keys: ApiKeys
+  readonly tenants: Tenants
+  readonly removals: TenantRemovals
   readonly audit: AuditLog
   readonly audited: AuditedRequests
   /** Addresses and ranges of proxies that are believed about who calls. */
@@ -208,7 +214,8 @@ export async function buildHttp(
   http.setNotFoundHandler((request, reply) => {
     methods ??= new Methods(rules.all)
     const allowed = methods.at(request.url)
-    if (allowed.length === 0) {
+    // A route that has the method may find nothing there: a file that is none.
+    if (allowed.length === 0 || allowed.includes(request.method)) {
       if (wantsPage(request)) return sendPage(request, reply, ports.dashboard)
       throw new EclusaError(gatewayErrors.NO_SUCH_ROUTE)
     }
@@ -320,6 +327,12 @@ const areas: readonly Area[] = [
     prefix: '/v1',
     routes: sessionRoutes,
   },
+  {
+    name: 'Tenants',
+    description: 'Customer companies, and what each may have',
+    prefix: '/v1',
+    routes: tenantRoutes,
+  },
   { name: 'Keys', description: 'Who may do what', prefix: '/v1', routes: keyRoutes },
   { name: 'Audit', description: 'Who did what', prefix: '/v1', routes: auditRoutes },
   {
@@ -354,7 +367,9 @@ const noQuery = z.strictObject({})
 /** An error as the caller is told it; also of requests that no route ever sees. */
 function sayError(error: EclusaError, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   if (error.status === 401) reply.header('www-authenticate', 'Bearer')
-  if (error.retry === 'later' && error.status >= 429) reply.header('retry-after', '5')
+  const { retryAfterMs } = error.details
+  if (typeof retryAfterMs === 'number') reply.header('retry-after', `${Math.ceil(retryAfterMs / SECOND)}`)
+  else if (error.retry === 'later' && error.status >= 429) reply.header('retry-after', '5')
   else if (error.code === queueErrors.IDEMPOTENCY_IN_FLIGHT.code) reply.header('retry-after', '1')
   return reply
     .code(error.status)

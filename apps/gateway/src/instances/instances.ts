@@ -14,6 +14,7 @@ import type { SessionEvents, SessionPool, SessionView } from '@eclusa/session'
 import type { EventLog, Ownership } from '@eclusa/storage'
 import { gatewayErrors } from '../errors.ts'
 import { type Caller, maySee } from '../keys/scopes.ts'
+import type { Tenants } from '../tenants/tenants.ts'
 import type { Instance, InstanceChange, InstanceStore } from './instance-store.ts'
 
 /** An instance with what its session shows just now. */
@@ -21,6 +22,7 @@ export interface InstanceView extends Omit<Instance, 'wanted' | 'number' | 'rest
 
 export interface InstancesOptions {
   readonly store: InstanceStore
+  readonly tenants: Pick<Tenants, 'ensure' | 'isActive'>
   readonly ownership: Pick<Ownership, 'take' | 'release'>
   readonly sessions: SessionPool
   readonly sessionEvents: TypedEmitter<SessionEvents>
@@ -108,11 +110,13 @@ export class Instances {
   /**
    * Nothing can be done with an instance that is being deleted, nor with one of the demo while its simulator is not
    * running.
-   * @throws GATEWAY_INSTANCE_UNKNOWN, GATEWAY_SIMULATION_OVER
+   * @throws GATEWAY_INSTANCE_UNKNOWN, GATEWAY_SIMULATION_OVER, GATEWAY_TENANT_SUSPENDED
    */
   assertUsable(instance: Instance): void {
     if (!this.#instances.has(instance.id) || this.#deleting.has(instance.id)) throw unknown()
     if (instance.simulated && !this.#simulatorRuns) throw new EclusaError(gatewayErrors.SIMULATION_OVER)
+    if (!this.#options.tenants.isActive(instance.tenant))
+      throw new EclusaError(gatewayErrors.TENANT_SUSPENDED)
   }
 
   view(instance: Instance): InstanceView {
@@ -143,13 +147,18 @@ export class Instances {
     }
   }
 
-  /** @throws GATEWAY_TOO_MANY_INSTANCES */
+  /** @throws GATEWAY_TOO_MANY_INSTANCES, GATEWAY_TENANT_FULL, and what keeps a tenant from being made */
   async create(options: {
     readonly tenant: TenantId
     readonly name: string
     readonly simulated?: boolean
   }): Promise<Instance> {
-    const { store, ownership, clock, maxInstances, log } = this.#options
+    const { store, tenants, ownership, clock, maxInstances, log } = this.#options
+    const { quotas } = await tenants.ensure(options.tenant)
+    const theirs = this.all().filter(({ tenant, simulated }) => tenant === options.tenant && !simulated)
+    if (options.simulated !== true && theirs.length >= (quotas.instances ?? Infinity)) {
+      throw new EclusaError(gatewayErrors.TENANT_FULL)
+    }
     if (this.#instances.size >= maxInstances) throw new EclusaError(gatewayErrors.TOO_MANY_INSTANCES)
     const instance: Instance = {
       id: makeInstanceId(),
@@ -198,6 +207,20 @@ export class Instances {
       this.assertUsable(instance)
     }
     await this.#options.sessions.startInstance({ instance: instance.id, tenant: instance.tenant })
+  }
+
+  mayConnect({ tenant }: Instance): boolean {
+    return this.#options.tenants.isActive(tenant)
+  }
+
+  /** The sessions of a tenant that is suspended rest; those that were wanted connect again when it is active. */
+  async tenantChanged(tenant: TenantId): Promise<void> {
+    const { sessions, tenants } = this.#options
+    const isActive = tenants.isActive(tenant)
+    for (const instance of this.all().filter((one) => one.tenant === tenant)) {
+      if (!isActive) await sessions.stopInstance(instance.id)
+      else if (instance.wanted === 'started' && instance.rest === null) await this.connect(instance)
+    }
   }
 
   /** Disconnects it until it is started again; it stays linked to its number. */

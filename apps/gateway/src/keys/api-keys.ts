@@ -76,6 +76,9 @@ export class ApiKeys implements Lifecycle {
   readonly #used = new Set<string>()
   /** The key made just now, to be shown once; null when there was one already. */
   #fresh: string | null = null
+  /** Told when their key has ended: connections that stay open. */
+  // bounded by: ECLUSA_EVENTS_MAX_STREAMS
+  readonly #watchers = new Map<() => void, Caller>()
   readonly #ending = new AbortController()
   #noting: Promise<void> | null = null
   #stopListening = (): void => undefined
@@ -171,6 +174,20 @@ export class ApiKeys implements Lifecycle {
     const { expiresAt, addresses } = known.row
     if (expiresAt !== null && this.#options.clock.now() >= expiresAt) return null
     return address !== null && addresses !== null && !addresses.has(address) ? null : known.caller
+  }
+
+  /**
+   * Calls `end` once the caller's key has ended, at most a minute late when its time was up, or their tenant may not act
+   * any more; returns what takes it back.
+   */
+  whenEnded(caller: Caller, end: () => void): () => void {
+    this.#watchers.set(end, caller)
+    return () => void this.#watchers.delete(end)
+  }
+
+  /** Ends what the keys and users of a tenant keep open; they themselves stay. */
+  interrupt(tenant: Exclude<Reach, '*'>): void {
+    this.#end(({ reach }) => reach === tenant)
   }
 
   /** What a reach may see, oldest first. */
@@ -290,6 +307,7 @@ export class ApiKeys implements Lifecycle {
   /** One unit at most a minute, whatever comes in. */
   async noteUses(): Promise<void> {
     const { store, clock } = this.#options
+    this.#endWatched()
     const ids = [...this.#used]
     this.#used.clear()
     const uses = ids.flatMap((id) => {
@@ -313,6 +331,25 @@ export class ApiKeys implements Lifecycle {
         return [keyId, { row, caller, lastUsedAt: old.get(keyId)?.lastUsedAt ?? row.lastUsedAt }]
       }),
     )
+    this.#endWatched()
+  }
+
+  #endWatched(): void {
+    const now = this.#options.clock.now()
+    this.#end(({ keyId, person }) => {
+      // Who signed in by a password has no key of ours.
+      if (person !== null) return false
+      const known = this.#keys.get(keyId)
+      return known === undefined || now >= (known.row.expiresAt ?? Infinity)
+    })
+  }
+
+  #end(ended: (caller: Caller) => boolean): void {
+    for (const [end, caller] of this.#watchers) {
+      if (!ended(caller)) continue
+      this.#watchers.delete(end)
+      end()
+    }
   }
 
   async #changed(): Promise<void> {

@@ -14,6 +14,7 @@ import { webhookMemory } from '../webhooks/memory.ts'
 import { defaultWebhookLimits, smallWebhookLimits, type WebhookLimits } from '../webhooks/webhook.ts'
 import { loginMemory } from '../login/memory.ts'
 import { MEASUREMENT_BYTES } from '../measurements/measurements.ts'
+import { MAX_TENANTS } from '../tenants/tenants.ts'
 import { partOf } from './ceiling.ts'
 
 /** What bounds the parts of the gateway. */
@@ -158,6 +159,15 @@ function processMemory(config: Config): readonly MemoryLine[] {
       bytesEach: 1 * KIB,
       boundedBy: 'ECLUSA_MAX_INSTANCES',
       source: 'ten short fields, and counters of the queue',
+    },
+    {
+      owner: 'gateway',
+      name: 'tenants, and the rates of their calls',
+      place: 'heap',
+      maxCount: MAX_TENANTS,
+      bytesEach: 768,
+      boundedBy: 'MAX_TENANTS',
+      source: 'an id, a name of up to 100 characters, quotas; a number',
     },
     {
       owner: 'gateway',

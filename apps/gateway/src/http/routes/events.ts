@@ -84,23 +84,30 @@ const TRY_AGAIN_LATER = 1013
  * for who accepts `text/event-stream`; JSON messages for who upgrades to a WebSocket.
  */
 export async function eventRoutes(http: HttpServer, ports: HttpPorts): Promise<void> {
-  /** Who signs out, or is signed out, sees no more. */
+  /** Who signs out or is signed out, and whose key is revoked, sees no more. */
   const openFor = (
-    { loginSession }: FastifyRequest,
+    request: FastifyRequest,
     sink: StreamSink,
     options: Parameters<typeof ports.streams.open>[1],
   ): (() => void) => {
     const close = ports.streams.open(sink, options)
-    if (loginSession === null) return close
-    const unwatch = ports.logins.whenOver(loginSession, () => sink.destroy())
+    const { loginSession } = request
+    const unwatch = [
+      ports.keys.whenEnded(callerOf(request), () => sink.destroy()),
+      ...(loginSession === null ? [] : [ports.logins.whenOver(loginSession, () => sink.destroy())]),
+    ]
     return () => {
       close()
-      unwatch()
+      for (const forget of unwatch) forget()
     }
   }
 
   const filterOf = (request: FastifyRequest, query: EventQuery): EventFilter => {
-    const { reach } = callerOf(request)
+    const caller = callerOf(request)
+    const { reach } = caller
+    if (caller.instances !== null && query.instance === undefined) {
+      throw badField('instance', 'must name one of the instances that the key is for')
+    }
     const types = query.types?.split(',').map((type) => type.trim())
     if (types !== undefined && types.length > MAX_TYPES)
       throw badField('types', `has at most ${MAX_TYPES} types`)
@@ -125,6 +132,7 @@ export async function eventRoutes(http: HttpServer, ports: HttpPorts): Promise<v
     config: {
       scope: 'read',
       waits: true,
+      byInstance: true,
       errors: [gatewayErrors.INSTANCE_UNKNOWN, gatewayErrors.TOO_MANY_STREAMS],
     },
     schema: {

@@ -66,7 +66,16 @@ export async function instanceRoutes(http: HttpServer, ports: HttpPorts): Promis
   http.post(
     '/tenants/:tenant/instances',
     {
-      config: { scope: 'control', errors: [gatewayErrors.TOO_MANY_INSTANCES] },
+      config: {
+        scope: 'control',
+        anyTenant: true,
+        errors: [
+          gatewayErrors.TOO_MANY_INSTANCES,
+          gatewayErrors.TENANT_FULL,
+          gatewayErrors.TENANT_REMOVED,
+          gatewayErrors.TOO_MANY_TENANTS,
+        ],
+      },
       schema: {
         operationId: 'createInstance',
         summary: 'Make an instance, not started',

@@ -129,7 +129,7 @@ type SendInput = z.output<typeof sendBody>
 
 /** Sending texts, what became of them, and what can still be done about it. */
 export async function messageRoutes(http: HttpServer, ports: HttpPorts): Promise<void> {
-  const { conversations, filing, instances, queue, reads } = ports
+  const { audited, conversations, filing, instances, queue, reads } = ports
   const { outbox, control } = queue
 
   http.post(
@@ -164,6 +164,7 @@ export async function messageRoutes(http: HttpServer, ports: HttpPorts): Promise
       const instance = instanceOf(request, instances)
       instances.assertUsable(instance)
       const chat = chatOf(request.body.to, 'to')
+      await recordUrgent(request, instance, [{ chat, input: request.body }])
       const key = request.headers['idempotency-key']
       const result = await outbox.enqueue({
         ...(await toOutbound(instance, chat, request.body, '')),
@@ -209,6 +210,8 @@ export async function messageRoutes(http: HttpServer, ports: HttpPorts): Promise
       instances.assertUsable(instance)
       const inputs = request.body.messages
       const chats = inputs.map(({ to }, nth) => chatOf(to, `messages.${nth}.to`))
+      const addressed = inputs.map((input, nth) => ({ chat: chats[nth]!, input }))
+      await recordUrgent(request, instance, addressed)
       const key = request.headers['idempotency-key']
       const parts = inputs.map((input, nth) => partsOf(chats[nth]!, input))
       // A hundred questions each: not of all callers at once.
@@ -369,6 +372,21 @@ export async function messageRoutes(http: HttpServer, ports: HttpPorts): Promise
       return toAnswer(await statusFor(request))
     },
   )
+
+  /** Who passes the rules for what people did not ask for stands in the audit log, before it is queued. */
+  async function recordUrgent(
+    request: FastifyRequest,
+    { id, tenant }: Instance,
+    messages: readonly { readonly chat: ChatId; readonly input: SendInput }[],
+  ): Promise<void> {
+    const urgent = messages.filter(
+      ({ input }) =>
+        input.purpose === 'proactive' && input.priority === 'urgent' && input.reason !== undefined,
+    )
+    if (urgent.length === 0) return
+    const to = urgent.map(({ chat }) => audited.shown('chat', chat))
+    await audited.intend(request, { action: 'message.urgent', tenant, object: { id }, after: { to } })
+  }
 
   async function toOutbound(
     instance: Instance,

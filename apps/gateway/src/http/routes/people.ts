@@ -30,6 +30,7 @@ import { gatewayErrors } from '../../errors.ts'
 import { ifMatch } from '../etag.ts'
 import { chatOf, noBody, tenantOf, tenantParams } from '../inputs.ts'
 import { MAX_EXPORTS } from '../limits.ts'
+import { etagOf, versionOf } from '../etags.ts'
 import { badField } from '../problem.ts'
 import type { HttpPorts, HttpServer } from '../server.ts'
 
@@ -544,17 +545,6 @@ function* stepsOf<One extends { readonly address: ChatId }>(all: readonly One[])
 function isNamed({ name, pushName }: Contact, text: string): boolean {
   const plain = (one: string): string => one.normalize('NFKD').replace(/\p{M}/gu, '').toLowerCase()
   return [name, pushName].some((one) => one !== null && plain(one).includes(plain(text)))
-}
-
-function etagOf({ version }: Contact): string {
-  return `"${version}"`
-}
-
-function versionOf(header: string | undefined): number | null {
-  if (header === undefined || header === '*') return null
-  const version = /^(?:W\/)?"(\d{1,15})"$/.exec(header)?.[1]
-  if (version === undefined) throw badField('if-match', 'must be an etag of this contact')
-  return Number(version)
 }
 
 function contactIdOf(text: string): ReturnType<typeof parseContactId> {
