@@ -215,7 +215,7 @@ export async function buildHttp(
     methods ??= new Methods(rules.all)
     const allowed = methods.at(request.url)
     // A route that has the method may find nothing there: a file that is none.
-    if (allowed.length === 0 || allowed.includes(request.method)) {
+    if (allowed.length === 0 || (request.method !== 'OPTIONS' && allowed.includes(request.method))) {
       if (wantsPage(request)) return sendPage(request, reply, ports.dashboard)
       throw new EclusaError(gatewayErrors.NO_SUCH_ROUTE)
     }
