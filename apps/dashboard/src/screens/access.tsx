@@ -118,13 +118,13 @@ function Keys(): ReactNode {
                   <td className="muted small wide">
                     {key.scopes.length === SCOPES.length ? t('access.everything') : key.scopes.join(', ')}
                   </td>
-                  <td className="muted">
+                  <td className="muted" data-label={t('access.lastUsed')}>
                     <Ago at={key.lastUsedAt} />
                   </td>
-                  <td className="muted small">
+                  <td className="muted small" data-label={t('access.ends')}>
                     {key.expiresAt === null ? t('common.never') : dateTime(key.expiresAt)}
                   </td>
-                  <td className="num">
+                  <td className="num wide">
                     {key.origin !== 'preset' && (
                       <Button
                         size="compact-xs"

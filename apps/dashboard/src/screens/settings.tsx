@@ -52,7 +52,7 @@ export function SettingsScreen(): ReactNode {
                         </td>
                         <td
                           className="mono"
-                          style={{ overflowWrap: 'anywhere', maxWidth: 280 }}
+                          style={{ overflowWrap: 'anywhere', minWidth: 190, maxWidth: 280 }}
                           title={one.values}
                         >
                           {one.value}

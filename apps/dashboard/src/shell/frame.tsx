@@ -160,7 +160,15 @@ function Foot(): ReactNode {
     client.setQueryData(sessionQuery.queryKey, null)
   }
   return (
-    <div style={{ marginTop: 'auto', paddingTop: 16, display: 'grid', gap: 10 }}>
+    <div
+      style={{
+        marginTop: 'auto',
+        paddingTop: 16,
+        display: 'grid',
+        gridTemplateColumns: 'minmax(0, 1fr)',
+        gap: 10,
+      }}
+    >
       <div style={{ padding: '0 10px' }}>
         <StreamLight />
       </div>
