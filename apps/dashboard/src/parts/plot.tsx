@@ -23,6 +23,8 @@ interface PlotProps {
   readonly mark?: { readonly value: number; readonly name: string } | undefined
 }
 
+/** Seconds: the labels have minutes, so that a finer step would write the same one again. */
+const TIME_STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720].map((minutes) => minutes * 60)
 const BYTE_STEPS = Array.from({ length: 40 }, (_, power) => 2 ** power)
 
 /** Lines over time; what is under the cursor stands in the legend. */
@@ -66,6 +68,7 @@ export function Plot({ at, lines, format, isBytes = false, height = 190, mark }:
               ...axis,
               grid: { show: false },
               size: 30,
+              incrs: TIME_STEPS,
               space: 70,
               values: (_plot, splits) => splits.map((split) => time(split * 1000)),
             },
