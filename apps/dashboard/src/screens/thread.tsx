@@ -29,7 +29,7 @@ export function Thread({ id, back }: { readonly id: string; readonly back: React
       {(one) => (
         <div className="thread">
           <Head conversation={one} back={back} />
-          <Entries id={id} />
+          <Entries conversation={one} />
           <Composer conversation={one} />
         </div>
       )}
@@ -209,8 +209,11 @@ function MoveForm({
   )
 }
 
-function Entries({ id }: { readonly id: string }): ReactNode {
+function Entries({ conversation }: { readonly conversation: Conversation }): ReactNode {
   const texts = useTexts()
+  const { id, tenant } = conversation
+  const operators = useQuery(operatorsQuery(tenant))
+  const sectors = useQuery(sectorsQuery(tenant))
   const history = useQuery(threadQuery(id))
   const stages = useStages()
   const box = useRef<HTMLDivElement>(null)
@@ -269,6 +272,8 @@ function Entries({ id }: { readonly id: string }): ReactNode {
                         <Entry
                           entry={entry}
                           stage={entry.outbound === null ? undefined : stages.get(entry.outbound.id)?.stage}
+                          operator={operators.data?.find((one) => one.id === entry.operator)?.name}
+                          sector={sectors.data?.find((one) => one.id === entry.sector)?.name}
                         />
                       </>
                     )}
@@ -290,9 +295,14 @@ function isAnotherDay(before: HistoryEntry | undefined, entry: HistoryEntry): bo
 function Entry({
   entry,
   stage,
+  operator,
+  sector,
 }: {
   readonly entry: HistoryEntry
   readonly stage: 'reading' | 'thinking' | 'typing' | 'sending' | undefined
+  /** Their names, while they exist. */
+  readonly operator: string | undefined
+  readonly sector: string | undefined
 }): ReactNode {
   const texts = useTexts()
   const { t, time } = texts
@@ -342,8 +352,8 @@ function Entry({
       return (
         <div className="happened">
           {t(`happened.${entry.kind}`, {
-            sector: entry.sector ?? '–',
-            operator: entry.operator === null ? '–' : entry.operator.slice(0, 8),
+            sector: sector ?? entry.sector ?? '–',
+            operator: operator ?? entry.operator ?? '–',
           })}
           {` · ${time(entry.at)}`}
         </div>
