@@ -3,7 +3,7 @@ import type { ReactNode } from 'react'
 import { get } from '../api/client.ts'
 import { historyQuery, memoryQuery } from '../api/queries.ts'
 import type { CacheRow, CachesReport, MemoryReport } from '../api/types.ts'
-import { useTexts } from '../i18n/index.tsx'
+import { type Texts, useTexts } from '../i18n/index.tsx'
 import { Card, Page, Tile } from '../parts/page.tsx'
 import { Plot } from '../parts/plot.tsx'
 import { useSorting } from '../parts/sort.tsx'
@@ -102,7 +102,11 @@ export function MemoryScreen(): ReactNode {
             </div>
             <Card
               title={t('memory.plan')}
-              aside={<span className="muted small">{t('memory.planHint')}</span>}
+              aside={
+                <span className="muted small">
+                  {t('memory.planHint', { budget: bytes(report.plan.cacheBytes) })}
+                </span>
+              }
               flush
             >
               <PlanTable report={report} />
@@ -112,6 +116,20 @@ export function MemoryScreen(): ReactNode {
       </Loaded>
     </Page>
   )
+}
+
+/** What is measured against a limit of its own. */
+function nameOf(measure: string, t: Texts['t']): string {
+  switch (measure) {
+    case 'rss':
+      return t('memory.rss')
+    case 'heap':
+      return t('memory.heap')
+    case 'outside':
+      return t('memory.external')
+    default:
+      return measure
+  }
 }
 
 /** The process against its ceiling, with where measures begin. */
@@ -132,7 +150,7 @@ function Watermark({ report }: { readonly report: MemoryReport }): ReactNode {
       >
         <strong>{t(level === 0 ? 'memory.calm' : 'memory.pressed')}</strong>
         <span className="muted small">
-          {t('memory.fullest', { what: fullest, percent: percent(used / 100) })}
+          {t('memory.fullest', { what: nameOf(fullest, t), percent: percent(used / 100) })}
         </span>
       </div>
       <div style={{ position: 'relative' }}>
@@ -145,7 +163,7 @@ function Watermark({ report }: { readonly report: MemoryReport }): ReactNode {
           <span style={{ width: `${Math.max(1, Math.min(100, used))}%`, background: tone }} />
         </div>
         {[70, 80, 90].map((mark) => (
-          <span key={mark} className="bar-mark" style={{ left: `${mark}%` }} title={`${mark} %`} />
+          <span key={mark} className="bar-mark" style={{ left: `${mark}%` }} title={percent(mark / 100)} />
         ))}
       </div>
       <p className="muted small" style={{ margin: '10px 0 0' }}>
