@@ -28,6 +28,9 @@ interface Step {
   readonly [more: string]: unknown
 }
 
+/** Kinds that can be added here; others are shown by the names that documents call them. */
+const KINDS = ['send', 'menu', 'question', 'assign', 'hand_over', 'close'] as const
+
 /** Fields that name another step. */
 const TARGETS = ['next', 'open', 'closed', 'yes', 'no', 'otherwise', 'heard', 'fallback'] as const
 
@@ -69,7 +72,7 @@ export function StepEditor({ document, findings, mayChange, onChange }: Props): 
       {mayChange && (
         <div style={{ display: 'flex', gap: 6, flexWrap: 'wrap', alignItems: 'center' }}>
           <span className="muted small">{t('flows.addStep')}</span>
-          {(['send', 'menu', 'question', 'assign', 'hand_over', 'close'] as const).map((kind) => (
+          {KINDS.map((kind) => (
             <Button key={kind} size="compact-xs" variant="default" onClick={() => add(kind)}>
               {t(`step.${kind}`)}
             </Button>
@@ -106,13 +109,14 @@ interface CardProps {
 
 function StepCard({ step, ids, isStart, fault, mayChange, onChange }: CardProps): ReactNode {
   const { t } = useTexts()
+  const kind = KINDS.find((one) => one === step.kind)
   const targets = TARGETS.filter((name) => typeof step[name] === 'string')
   const shown = new Set(['id', 'kind', 'text', 'options', 'to', ...targets])
   const others = Object.keys(step).filter((name) => !shown.has(name))
   return (
     <div className="step-card" data-fault={fault?.level}>
       <div style={{ display: 'flex', gap: 8, alignItems: 'center' }}>
-        <span className="tag tag-good">{step.kind}</span>
+        <span className="tag tag-good">{kind === undefined ? step.kind : t(`step.${kind}`)}</span>
         <strong className="mono">{step.id}</strong>
         {isStart && <span className="tag">{t('flows.start')}</span>}
         {mayChange && (
