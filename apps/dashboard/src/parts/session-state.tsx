@@ -2,6 +2,24 @@ import type { ReactNode } from 'react'
 import type { SessionState } from '../api/types.ts'
 import { useTexts } from '../i18n/index.tsx'
 
+const STATES: ReadonlySet<unknown> = new Set<SessionState>([
+  'new',
+  'starting',
+  'qr',
+  'code',
+  'syncing',
+  'online',
+  'reconnecting',
+  'logged_out',
+  'banned',
+  'failed',
+  'stopped',
+])
+
+export function isSessionState(value: unknown): value is SessionState {
+  return STATES.has(value)
+}
+
 export type Tone = 'good' | 'wait' | 'bad' | 'idle'
 
 /** How it stands with a number, at a glance. */
