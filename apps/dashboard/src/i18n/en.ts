@@ -173,6 +173,7 @@ export const en = {
   'instances.addTitle': 'Add a number',
   'instances.tenantHint': 'The company it belongs to: lower-case letters, digits and hyphens.',
   'instances.nameHint': 'What you call it, such as “Reception”.',
+  'instances.endsDemo': 'With it the simulation ends: its numbers stop and are no longer shown.',
   'instances.create': 'Create and link',
   'instances.empty': 'No numbers yet',
   'instances.emptyHint': 'Add one and link it with the phone that has the number.',

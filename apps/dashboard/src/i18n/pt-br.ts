@@ -177,6 +177,7 @@ export const ptBr: Dictionary = {
   'instances.addTitle': 'Adicionar um número',
   'instances.tenantHint': 'A empresa a que pertence: letras minúsculas, dígitos e hífens.',
   'instances.nameHint': 'Como você o chama, por exemplo “Recepção”.',
+  'instances.endsDemo': 'Com ele a simulação termina: os números dela param e deixam de aparecer.',
   'instances.create': 'Criar e vincular',
   'instances.empty': 'Nenhum número ainda',
   'instances.emptyHint': 'Adicione um e vincule-o com o telefone que tem o número.',

@@ -205,6 +205,7 @@ function AddForm(): ReactNode {
   const texts = useTexts()
   const { t } = texts
   const { reach } = useSession()
+  const endsDemo = useQuery(instancesQuery).data?.some(({ simulated }) => simulated) === true
   const navigate = useNavigate()
   const [tenant, setTenant] = useState(reach === '*' ? '' : reach)
   const [name, setName] = useState('')
@@ -253,6 +254,7 @@ function AddForm(): ReactNode {
           {fault.text}
         </div>
       )}
+      {endsDemo && <div className="muted small">{t('instances.endsDemo')}</div>}
       <Button type="submit" loading={busy}>
         {t('instances.create')}
       </Button>

@@ -80,7 +80,9 @@ function Head({
           {contact.data?.optedOutAt != null && <span className="tag tag-bad">{t('inbox.optedOut')}</span>}
           {contact.data?.consent === true && <span className="tag tag-good">{t('inbox.consent')}</span>}
         </div>
-        <div className="muted small clip thread-where">{[addressOf(conversation.chat), where].join(' · ')}</div>
+        <div className="muted small clip thread-where">
+          {[addressOf(conversation.chat), where].join(' · ')}
+        </div>
       </div>
       <div style={{ display: 'flex', gap: 6, flexWrap: 'wrap', justifyContent: 'flex-end' }}>
         {mayWork && state !== 'closed' && (
