@@ -40,7 +40,8 @@ export function PickField({ label, value, onChange, options, all }: PickProps): 
       value={value}
       onChange={(event) => onChange(event.currentTarget.value)}
       data={[...(all === undefined ? [] : [{ value: '', label: all }]), ...options]}
-      style={{ flex: '0 1 auto', width: 200, minWidth: 130 }}
+      className="pick"
+      style={{ flex: '0 1 200px', minWidth: 130 }}
     />
   )
 }

@@ -172,10 +172,10 @@ function Foot(): ReactNode {
       <div style={{ padding: '0 10px' }}>
         <StreamLight />
       </div>
-      <div style={{ display: 'flex', alignItems: 'center', justifyContent: 'space-between', gap: 4 }}>
+      <div style={{ display: 'flex', alignItems: 'center', justifyContent: 'space-between' }}>
         <span
           className="clip muted"
-          style={{ display: 'flex', alignItems: 'center', gap: 8, padding: '0 2px 0 10px', fontSize: 13 }}
+          style={{ display: 'flex', alignItems: 'center', gap: 6, padding: '0 0 0 8px', fontSize: 13 }}
           title={t('signIn.as', { name: session.name })}
         >
           <Icon name={session.kind === 'key' ? 'key' : 'person'} size={16} />

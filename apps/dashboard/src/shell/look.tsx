@@ -11,7 +11,7 @@ export function LookButtons(): ReactNode {
   const other = language === 'en' ? 'pt-BR' : 'en'
   const otherName = t(other === 'en' ? 'look.english' : 'look.portuguese')
   return (
-    <div style={{ display: 'flex', gap: 2 }}>
+    <div style={{ display: 'flex' }}>
       <ActionIcon
         variant="subtle"
         color="gray"
