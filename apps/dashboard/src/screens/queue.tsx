@@ -330,7 +330,7 @@ function Detail({ id, chat }: { readonly id: string; readonly chat: string }): R
   const act = (method: string, verb: string): void =>
     void action.run(() => call(method, `/v1/messages/${part(id)}${verb}`), { stale: STALE })
   return (
-    <Card title={t('queue.message')} aside={<span className="mono muted">{id.slice(0, 14)}</span>}>
+    <Card title={t('queue.message')} aside={<span className="mono muted">{id}</span>}>
       <Loaded query={message}>
         {(one) => (
           <div className="stack">
