@@ -152,10 +152,12 @@ function Lanes({ instance, selected, onSelect }: ListProps): ReactNode {
               {lanes.slice(0, 100).map((lane) => (
                 <li key={lane.key} className="lane">
                   <div style={{ display: 'flex', gap: 10, alignItems: 'center', marginBottom: 8 }}>
-                    <strong className="tabular clip" style={{ fontWeight: 570 }}>
-                      {addressOf(lane.chat)}
-                    </strong>
-                    <span className="muted small clip">{names.get(lane.instance) ?? lane.instance}</span>
+                    <span className="lane-who">
+                      <strong className="tabular clip" style={{ fontWeight: 570 }}>
+                        {addressOf(lane.chat)}
+                      </strong>
+                      <span className="muted small clip">{names.get(lane.instance) ?? lane.instance}</span>
+                    </span>
                     <span className="tag" style={{ marginLeft: 'auto' }}>
                       {number(lane.messages.length)}
                     </span>
@@ -164,6 +166,7 @@ function Lanes({ instance, selected, onSelect }: ListProps): ReactNode {
                         size="compact-xs"
                         variant="subtle"
                         color="red"
+                        style={{ flexShrink: 0 }}
                         onClick={() =>
                           ask({
                             title: t('queue.cancelChat'),
