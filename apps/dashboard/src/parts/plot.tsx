@@ -70,7 +70,9 @@ export function Plot({ at, lines, format, isBytes = false, height = 190, mark }:
               size: 30,
               incrs: TIME_STEPS,
               space: 70,
-              values: (_plot, splits) => splits.map((split) => time(split * 1000)),
+              // One beyond the last value would be cut off.
+              values: ({ scales }, splits) =>
+                splits.map((split) => (split > (scales['x']?.max ?? split) ? '' : time(split * 1000))),
             },
             {
               ...axis,
