@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import type { ClientCommands } from './client-commands.ts'
 import {
   callFor,
   conversationLine,
@@ -11,13 +12,6 @@ import {
   shown,
   tenantPath,
 } from './conversations.ts'
-import type { QueueCommand } from './queue.ts'
-
-/** How the program makes a command that speaks to the gateway. */
-interface ClientCommands<Flags> {
-  readonly client: (command: Command) => Command
-  readonly askedBy: (flags: Flags) => QueueCommand
-}
 
 type Text = string | undefined
 type TextFlags = Readonly<Record<string, Text>>

@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { callFor, listOf, shown } from './conversations.ts'
-import type { QueueCommand } from './queue.ts'
+import type { ClientCommands } from './client-commands.ts'
 
 type Message = Readonly<Record<string, unknown>>
 
@@ -10,13 +10,7 @@ interface PageFlags {
 }
 
 /** `eclusa inbound`: what contacts wrote, and what of it could not be processed. */
-export function addInbound<Flags extends object>(
-  root: Command,
-  how: {
-    readonly client: (command: Command) => Command
-    readonly askedBy: (flags: Flags) => QueueCommand
-  },
-): void {
+export function addInbound<Flags extends object>(root: Command, how: ClientCommands<Flags>): void {
   const { client, askedBy } = how
   const inbound = root.command('inbound').description('what contacts wrote')
   for (const [verb, description, ...parts] of [

@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError } from 'commander'
 import { callFor, listOf, shown } from './conversations.ts'
-import type { QueueCommand } from './queue.ts'
+import type { ClientCommands } from './client-commands.ts'
 
 type Fields = Readonly<Record<string, unknown>>
 
@@ -14,13 +14,7 @@ interface MakeFlags {
 }
 
 /** `eclusa keys` and `eclusa audit`: who may do what, and who did. */
-export function addKeys<Flags extends object>(
-  root: Command,
-  how: {
-    readonly client: (command: Command) => Command
-    readonly askedBy: (flags: Flags) => QueueCommand
-  },
-): void {
+export function addKeys<Flags extends object>(root: Command, how: ClientCommands<Flags>): void {
   const { client, askedBy } = how
   const keys = root.command('keys').description('who may use the API')
   client(keys.command('list').description('all keys that yours may see'))

@@ -1,19 +1,13 @@
 import type { Command } from 'commander'
 import { CliError } from './api-client.ts'
 import { callFor, listOf, shown } from './conversations.ts'
-import type { QueueCommand } from './queue.ts'
+import type { ClientCommands } from './client-commands.ts'
 import { fieldOf } from './settings.ts'
 
 type Fields = Readonly<Record<string, unknown>>
 
 /** `eclusa tenants`: the customer companies, and what each may have. */
-export function addTenants<Flags extends object>(
-  root: Command,
-  how: {
-    readonly client: (command: Command) => Command
-    readonly askedBy: (flags: Flags) => QueueCommand
-  },
-): void {
+export function addTenants<Flags extends object>(root: Command, how: ClientCommands<Flags>): void {
   const { client, askedBy } = how
   const tenants = root.command('tenants').description('customer companies, and what each may have')
   const quotaHelp =

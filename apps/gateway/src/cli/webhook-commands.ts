@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { callFor, listOf, shown, tenantPath } from './conversations.ts'
-import type { QueueCommand } from './queue.ts'
+import type { ClientCommands } from './client-commands.ts'
 
 type Answer = Readonly<Record<string, unknown>>
 
@@ -23,13 +23,7 @@ interface ReplayFlags {
 }
 
 /** `eclusa webhooks`: where events are sent, and what came of it. */
-export function addWebhooks<Flags extends object>(
-  root: Command,
-  how: {
-    readonly client: (command: Command) => Command
-    readonly askedBy: (flags: Flags) => QueueCommand
-  },
-): void {
+export function addWebhooks<Flags extends object>(root: Command, how: ClientCommands<Flags>): void {
   const { client, askedBy } = how
   const webhooks = root.command('webhooks').description('endpoints that events are sent to')
   const tenantFlag = ['--tenant <tenant>', 'whose', 'main'] as const

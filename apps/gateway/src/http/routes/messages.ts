@@ -123,6 +123,18 @@ const waiting = z.object({
   expiresAt: z.iso.datetime().nullable(),
 })
 
+/** What keeps a message, or a batch of them, from being queued. */
+const sendErrors = [
+  gatewayErrors.INSTANCE_UNKNOWN,
+  gatewayErrors.SIMULATION_OVER,
+  careErrors.CONSENT_MISSING,
+  queueErrors.BAD_CONTENT,
+  queueErrors.BAD_TIME,
+  queueErrors.REASON_MISSING,
+  queueErrors.IDEMPOTENCY_IN_FLIGHT,
+  queueErrors.IDEMPOTENCY_MISMATCH,
+]
+
 const messageParams = z.object({ id: z.string().describe('Id of a message: `msg_…`') })
 
 type SendInput = z.output<typeof sendBody>
@@ -138,16 +150,7 @@ export async function messageRoutes(http: HttpServer, ports: HttpPorts): Promise
       config: {
         scope: 'send',
         byInstance: true,
-        errors: [
-          gatewayErrors.INSTANCE_UNKNOWN,
-          gatewayErrors.SIMULATION_OVER,
-          careErrors.CONSENT_MISSING,
-          queueErrors.BAD_CONTENT,
-          queueErrors.BAD_TIME,
-          queueErrors.REASON_MISSING,
-          queueErrors.IDEMPOTENCY_IN_FLIGHT,
-          queueErrors.IDEMPOTENCY_MISMATCH,
-        ],
+        errors: sendErrors,
       },
       schema: {
         operationId: 'sendMessage',
@@ -183,16 +186,7 @@ export async function messageRoutes(http: HttpServer, ports: HttpPorts): Promise
       config: {
         scope: 'send',
         byInstance: true,
-        errors: [
-          gatewayErrors.INSTANCE_UNKNOWN,
-          gatewayErrors.SIMULATION_OVER,
-          careErrors.CONSENT_MISSING,
-          queueErrors.BAD_CONTENT,
-          queueErrors.BAD_TIME,
-          queueErrors.REASON_MISSING,
-          queueErrors.IDEMPOTENCY_IN_FLIGHT,
-          queueErrors.IDEMPOTENCY_MISMATCH,
-        ],
+        errors: sendErrors,
       },
       schema: {
         operationId: 'sendBatch',
