@@ -712,8 +712,6 @@ export async function startApp(options: AppOptions): Promise<App> {
       log,
     })
     stops.add('measuring', 0.1 * SECOND, () => measurements.stop())
-    const leaveCounting = await tail.follow(({ type }) => measurements.count(type))
-    stops.add('counting events', 0.1 * SECOND, async () => leaveCounting())
     await measurements.start()
     const dashboard = config.dashboard ? builtDashboard() : null
     if (config.dashboard && dashboard === null)
@@ -730,7 +728,10 @@ export async function startApp(options: AppOptions): Promise<App> {
       database: () => database.stats(),
       sinks: () => Promise.all(forwarders.map((forwarder) => forwarder.state())),
     })
-    const stopCounting = await tail.follow((event) => metrics.countEvent(event))
+    const stopCounting = await tail.follow((event) => {
+      measurements.count(event.type)
+      metrics.countEvent(event)
+    })
     stops.add('counting events', 0.1 * SECOND, async () => stopCounting())
     const { http, routes } = await buildHttp({
       keys,
