@@ -583,7 +583,7 @@ const configTable = {
     default: 1_000_000,
     min: 1000,
     max: 1_000_000_000,
-    doc: 'Newest events of a tenant that are kept, so that none fills the disk: the default is 72 hours of 3,000 messages an hour, about 300 MB.',
+    doc: 'Newest events of a tenant that are kept, so that none fills the disk: the default is 72 hours of 3,000 messages an hour.',
   },
   eventsMaxStreams: {
     env: 'ECLUSA_EVENTS_MAX_STREAMS',
