@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { type Clock, EclusaError, OPERATORS, type TenantId } from '@eclusa/kernel'
+import { type Clock, EclusaError, OPERATORS, Places, type TenantId } from '@eclusa/kernel'
 import { AesKey, KEY_BYTES } from './aes-key.ts'
 import { type DataKeyCounts, type DataKeyRow, DataKeyStore, MASTER_CHECK } from './data-key-store.ts'
 import type { Database, Statement } from './database.ts'
@@ -83,6 +83,8 @@ export class EnvelopeSealer implements Sealer {
   readonly #clock: Clock
   readonly #source: MasterKeySource
   readonly #dialect: Database['dialect']
+  /** One at a time wraps with the master key: what is wrapped beside a change of it would be lost with the old one. */
+  readonly #wrapping = new Places(1)
   #masters: Masters
   // By id, the longest unused first. bounded by: MAX_KNOWN_KEYS
   readonly #keys = new Map<number, DataKey>()
@@ -194,7 +196,11 @@ export class EnvelopeSealer implements Sealer {
    * Another master key wraps every data key from now on, and stands in the key file. Nothing else is sealed anew.
    * @throws STORAGE_KEY_NOT_OURS when the master key comes from the environment, or other processes have it too
    */
-  async rotateMasterKey(): Promise<void> {
+  rotateMasterKey(): Promise<void> {
+    return this.#wrapping.run(() => this.#changeMasterKey())
+  }
+
+  async #changeMasterKey(): Promise<void> {
     const source = this.#source
     if (!('file' in source) || this.#dialect !== 'sqlite') throw new EclusaError(storageErrors.KEY_NOT_OURS)
     const next = makeMasterKey()
@@ -276,7 +282,11 @@ export class EnvelopeSealer implements Sealer {
     else await this.#replace(tenant)
   }
 
-  async #replace(tenant: TenantId): Promise<void> {
+  #replace(tenant: TenantId): Promise<void> {
+    return this.#wrapping.run(() => this.#makeKey(tenant))
+  }
+
+  async #makeKey(tenant: TenantId): Promise<void> {
     const now = this.#clock.now()
     const key = new AesKey(randomBytes(KEY_BYTES))
     for (;;) {

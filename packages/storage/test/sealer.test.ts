@@ -342,6 +342,30 @@ test('the master key is changed while values are sealed, and the old one opens n
   await assert.rejects(open(db, { master: { file: old } }), wrongKey)
 })
 
+test('changes of the master key beside each other, and new tenants meanwhile, leave keys that open', async (t) => {
+  const db = await openTestDatabase(t, [words])
+  const sealer = await open(db)
+  await sealer.prepare(acme)
+  await put(db.database, sealer, acme, 1)
+  const others = Array.from({ length: 20 }, (_, n) => `tenant-${n}` as TenantId)
+  const preparations: Promise<void>[] = []
+  const rotations = [sealer.rotateMasterKey(), sealer.rotateMasterKey()]
+  for (const other of others) {
+    const preparation = sealer.prepare(other)
+    if (preparation !== undefined) preparations.push(preparation)
+    await new Promise((resolve) => setImmediate(resolve))
+  }
+  await Promise.all([...rotations, ...preparations])
+  for (const [n, other] of others.entries()) await put(db.database, sealer, other, 100 + n)
+
+  await db.reopen()
+  const again = await open(db)
+  assert.equal(await read(db.database, again, acme, 1), 'word 1')
+  for (const [n, other] of others.entries()) {
+    assert.equal(await read(db.database, again, other, 100 + n), `word ${100 + n}`)
+  }
+})
+
 test('a change of the master key that is cut short, before or after its commit, leaves a key that opens', async (t) => {
   const db = await openTestDatabase(t, [words])
   const keyFile = join(db.folder, 'eclusa.key')
