@@ -234,6 +234,12 @@ test('a revoked key ends before the answer; the last that may do everything stay
   await refused('GATEWAY_KEY_UNKNOWN', 'key', keys.revoke(view.id, by))
   const first = by.caller.keyId
   await refused('GATEWAY_KEY_LAST', null, keys.revoke(first, by))
+  // Neither may make keys from everywhere, so neither takes its place.
+  const all = { reach: '*', scopes: new Set(keyScopes) } as const
+  const ofOne = new Set(['ins_00000000000000000000' as InstanceId])
+  await keys.make(wanted({ ...all, instances: ofOne }), by)
+  await keys.make(wanted({ ...all, addresses: new AddressRanges(['10.0.0.0/8']) }), by)
+  await refused('GATEWAY_KEY_LAST', null, keys.revoke(first, by))
   const second = await keys.make(wanted({ reach: '*', scopes: new Set(keyScopes) }), by)
   await keys.revoke(first, { ...by, caller: keys.callerOf(second.key, HOME)! })
   assert.equal(keys.callerOf(keys.fresh ?? '', HOME), null)

@@ -108,6 +108,10 @@ test('a user signs in with a password, for what they were given and no more', as
   assert.equal((await at('/v1/instances')).status, 401)
   const old = await signIn(gateway, { user: 'ana', password: 'a long pass phrase' })
   assert.equal(old.body['code'], 'GATEWAY_LOGIN_REFUSED')
+  // So does another reach, or other scopes: what is open was opened with those of before.
+  const before = await signIn(gateway, { user: 'ana', password: 'another pass phrase' })
+  await gateway.call('PATCH', '/v1/users/ana', { scopes: ['read', 'send'] })
+  assert.equal((await gateway.raw('GET', '/v1/instances', { cookie: cookieOf(before) })).status, 401)
   const again = await signIn(gateway, { user: 'ana', password: 'another pass phrase' })
   await gateway.call('DELETE', '/v1/users/ana')
   assert.equal((await gateway.raw('GET', '/v1/instances', { cookie: cookieOf(again) })).status, 401)

@@ -128,7 +128,8 @@ export class AuditStore {
       { sql: 'delete from "AuditEntry" where seq <= ?', params: [seq] },
       {
         sql: `insert into "AuditAnchor" (id, seq, hash) values (1, ?, ?)
-          on conflict (id) do update set seq = excluded.seq, hash = excluded.hash`,
+          on conflict (id) do update set seq = excluded.seq, hash = excluded.hash
+          where excluded.seq > "AuditAnchor".seq`,
         params: [seq, hash],
       },
     ])

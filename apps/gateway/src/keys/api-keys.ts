@@ -382,10 +382,12 @@ export class ApiKeys implements Lifecycle {
   /** Without one of these nobody could make a key any more. */
   #hasMaster(without: string | null): boolean {
     return [...this.#keys.values()].some(
-      ({ row: { id, reach, scopes, expiresAt } }) =>
+      ({ row: { id, reach, scopes, expiresAt, instances, addresses } }) =>
         id !== without &&
         reach === '*' &&
         expiresAt === null &&
+        instances === null &&
+        addresses === null &&
         keyScopes.every((scope) => scopes.has(scope)),
     )
   }

@@ -109,10 +109,14 @@ export class TenantRemovals implements Lifecycle {
     this.#pass = this.#pass.then(async () => {
       const { store, log } = this.#options
       if (this.#ending.signal.aborted) return
-      try {
-        for (const removal of await store.removalsUnderWay()) await this.#remove(removal)
-      } catch (error) {
+      const isLate = (error: unknown): void => {
         if (!this.#ending.signal.aborted) log.error({ err: error }, 'a tenant is not removed yet; it goes on')
+      }
+      try {
+        // One that fails holds up no other.
+        for (const removal of await store.removalsUnderWay()) await this.#remove(removal).catch(isLate)
+      } catch (error) {
+        isLate(error)
       }
     })
     return this.#pass

@@ -253,7 +253,7 @@ export async function sessionRoutes(http: HttpServer, ports: HttpPorts): Promise
       schema: {
         operationId: 'changeUser',
         summary: 'Change a password, a reach or scopes',
-        description: 'A new password signs all their other browsers out.',
+        description: 'Any of it signs all their other browsers out.',
         params: userParams,
         body: changeBody,
         response: { 200: user },
@@ -268,7 +268,9 @@ export async function sessionRoutes(http: HttpServer, ports: HttpPorts): Promise
         ...(reach === undefined ? {} : { reach: reachOf(reach) }),
         ...(scopes === undefined ? {} : { scopes }),
       })
-      if (password !== undefined) await logins.endAllOf('user', changed.name, ownSession(request)?.id ?? null)
+      // Streams that are open keep what they were opened with.
+      if (password !== undefined || reach !== undefined || scopes !== undefined)
+        await logins.endAllOf('user', changed.name, ownSession(request)?.id ?? null)
       return shownUser(changed)
     },
   )
