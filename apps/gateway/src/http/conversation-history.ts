@@ -3,8 +3,8 @@ import { makeMessageId } from '@eclusa/kernel'
 import type { InboundJournal } from '@eclusa/session'
 import type { Queue } from '@eclusa/queue'
 import { z } from 'zod'
-import { iso } from './conversation-shape.ts'
 import { inboundShape, shownInbound } from './inbound-shape.ts'
+import { iso } from './instants.ts'
 
 /** One line of a history: what happened, with the message it is about. */
 export const historyEntry = z

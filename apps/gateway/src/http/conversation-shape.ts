@@ -1,5 +1,6 @@
 import type { Conversation, Operator, Sector, SectorLine } from '@eclusa/flows'
 import { z } from 'zod'
+import { iso, isoOrNull } from './instants.ts'
 
 /** A conversation as the API shows it; docs/conversations.md says what each field means. */
 export const conversationShape = z
@@ -103,12 +104,4 @@ export function shownOperator(operator: Operator, isThere: boolean): z.input<typ
     hours,
     createdAt: iso(createdAt),
   }
-}
-
-export function iso(at: number): string {
-  return new Date(at).toISOString()
-}
-
-function isoOrNull(at: number | null): string | null {
-  return at === null ? null : iso(at)
 }

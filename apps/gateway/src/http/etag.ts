@@ -19,6 +19,19 @@ export const ifMatch = z.looseObject({
     .describe('The etag of what you read: 412 when it is not so any more'),
 })
 
+/** Of what grows by one with each change. */
+export function versionEtagOf({ version }: { readonly version: number }): string {
+  return `"${version}"`
+}
+
+/** The version in an `If-Match`; null: whatever it is. @throws GATEWAY_BAD_REQUEST */
+export function versionOf(header: string | undefined): number | null {
+  if (header === undefined || header === '*') return null
+  const version = /^(?:W\/)?"(\d{1,15})"$/.exec(header)?.[1]
+  if (version === undefined) throw badField('if-match', 'must be an etag of it')
+  return Number(version)
+}
+
 /**
  * With `If-Match` a change is made only to what the caller has seen. `content` is what there is now.
  * @throws GATEWAY_CHANGED_MEANWHILE, GATEWAY_BAD_REQUEST

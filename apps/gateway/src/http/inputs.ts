@@ -79,10 +79,15 @@ export function tenantOf(request: FastifyRequest & { params: { tenant: string } 
   if (reach !== '*' && reach !== tenant) {
     throw new EclusaError(gatewayErrors.FORBIDDEN, { details: { field: 'tenant' } })
   }
+  return tenantIdOf(tenant, 'tenant')
+}
+
+/** @throws GATEWAY_BAD_REQUEST naming `field` */
+export function tenantIdOf(text: string, field: string): TenantId {
   try {
-    return parseTenantId(tenant)
+    return parseTenantId(text)
   } catch (error) {
-    if (error instanceof EclusaError) throw badField('tenant', error.message.replace(/^tenant /, ''))
+    if (error instanceof EclusaError) throw badField(field, error.message.replace(/^tenant /, ''))
     throw error
   }
 }

@@ -2,10 +2,10 @@ import { argon2, randomBytes, timingSafeEqual } from 'node:crypto'
 import { EclusaError, Places } from '@eclusa/kernel'
 import { gatewayErrors } from '../errors.ts'
 
-/** OWASP's floor for argon2id: 19 MiB and two passes, 55 to 70 ms of a core. */
+/** OWASP's floor for argon2id: 19 MiB and two passes. */
 const COST = { memory: 19_456, passes: 2, parallelism: 1, tagLength: 32 } as const
 const SALT_BYTES = 16
-/** Hashes at once: each takes 19 MiB outside of the heap, and a core for 60 ms. */
+/** Hashes at once: each takes 19 MiB outside of the heap, and a core. */
 export const MAX_HASHES = 1
 /** What a hash takes while it is made. */
 export const HASH_BYTES: number = COST.memory * 1024

@@ -28,7 +28,7 @@ export interface Stretch {
   readonly series: Readonly<Record<Column, readonly number[]>>
 }
 
-/** Steps of each span: 360 of 10 s, 288 of 5 min. Together 57 KiB. */
+/** Steps of each span: 360 of 10 s, 288 of 5 min. */
 const SPANS: Readonly<Record<Span, { readonly everyMs: number; readonly forMs: number }>> = {
   hour: { everyMs: 10 * SECOND, forMs: HOUR },
   day: { everyMs: 5 * MINUTE, forMs: 24 * HOUR },

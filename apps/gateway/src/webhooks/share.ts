@@ -11,10 +11,6 @@ export class Share {
     this.#max = max
   }
 
-  get taken(): number {
-    return this.#taken
-  }
-
   /** Whether `amount` may be taken. What is larger than all there is may be when nothing else is taken. */
   has(amount: number, isSlow: boolean): boolean {
     if (isSlow && this.#takenBySlow > 0 && this.#takenBySlow + amount > this.#max / 2) return false

@@ -424,15 +424,13 @@ export class Webhooks implements Lifecycle {
 
   /** Takes up every endpoint where its cursor stands. */
   async #begin(): Promise<void> {
-    const { eventLog, limits, log, ownership, tail } = this.#options
+    const { limits, log, ownership, tail } = this.#options
     if (this.#end.signal.aborted || this.#leaveTail !== null || !ownership.owns(WEBHOOKS)) return
     const stored = await this.#store.listAll(limits.maxWebhooks + 1)
     if (stored.length > limits.maxWebhooks) {
       log.error({ max: limits.maxWebhooks }, 'more webhooks exist than ECLUSA_WEBHOOKS_MAX: some get nothing')
     }
-    while (this.#leaveTail === null) {
-      this.#leaveTail = tail.join(await eventLog.lastSeq(), (event) => this.#heard(event))
-    }
+    this.#leaveTail = await tail.follow((event) => this.#heard(event))
     for (const one of stored.slice(0, limits.maxWebhooks)) this.#serve(one)
   }
 

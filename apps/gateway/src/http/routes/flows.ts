@@ -24,6 +24,7 @@ import { assertUnchanged, etagOf, ifMatch } from '../etag.ts'
 import { instantInput, noBody, tenantOf, tenantParams } from '../inputs.ts'
 import { badField } from '../problem.ts'
 import type { HttpPorts, HttpServer } from '../server.ts'
+import { iso } from '../instants.ts'
 
 const MAX_LINES = 100
 const MAX_SHOWN = 5
@@ -525,10 +526,6 @@ function pageOf(query: { readonly before: number; readonly limit: number }): {
   limit: number
 } {
   return { before: Math.min(query.before, 2_147_483_647), limit: query.limit }
-}
-
-function iso(at: number): string {
-  return new Date(at).toISOString()
 }
 
 /** Without the fields that were left out. */

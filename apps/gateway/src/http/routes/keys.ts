@@ -10,6 +10,7 @@ import { callerOf } from '../auth.ts'
 import { instantInput, noBody, tenantOf, tenantParams } from '../inputs.ts'
 import { badField } from '../problem.ts'
 import type { HttpPorts, HttpServer } from '../server.ts'
+import { isoOrNull } from '../instants.ts'
 
 const DEFAULT_OVERLAP_MS = DAY
 const MAX_OVERLAP_MS = 30 * DAY
@@ -271,8 +272,4 @@ function shown(key: ApiKeyView): z.input<typeof shownKey> {
     expiresAt: isoOrNull(key.expiresAt),
     lastUsedAt: isoOrNull(key.lastUsedAt),
   }
-}
-
-function isoOrNull(at: number | null): string | null {
-  return at === null ? null : new Date(at).toISOString()
 }

@@ -26,6 +26,7 @@ import {
 } from '../inputs.ts'
 import { badField } from '../problem.ts'
 import type { HttpPorts, HttpServer } from '../server.ts'
+import { isoOrNull } from '../instants.ts'
 
 /** Messages waiting in one instance above which an answer says so; nothing is refused. */
 const WARN_ABOVE_WAITING = 500
@@ -483,8 +484,4 @@ function toAnswer(status: OutboundStatus): z.input<typeof message> {
     readAt: isoOrNull(status.readAt),
     failure: status.failure,
   }
-}
-
-function isoOrNull(at: number | null): string | null {
-  return at === null ? null : new Date(at).toISOString()
 }

@@ -27,10 +27,9 @@ import type { FastifyReply } from 'fastify'
 import type { ZodTypeProvider } from 'fastify-type-provider-zod'
 import { z } from 'zod'
 import { gatewayErrors } from '../../errors.ts'
-import { ifMatch } from '../etag.ts'
+import { ifMatch, versionEtagOf, versionOf } from '../etag.ts'
 import { chatOf, noBody, tenantOf, tenantParams } from '../inputs.ts'
 import { MAX_EXPORTS } from '../limits.ts'
-import { etagOf, versionOf } from '../etags.ts'
 import { badField } from '../problem.ts'
 import type { HttpPorts, HttpServer } from '../server.ts'
 
@@ -199,7 +198,7 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
       )
       return reply
         .code(outcome === 'created' ? 201 : 200)
-        .header('etag', etagOf(contact))
+        .header('etag', versionEtagOf(contact))
         .send(await show(contact))
     },
   )
@@ -217,7 +216,7 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
     },
     async (request, reply) => {
       const contact = await contactOf(tenantOf(request), request.params.contact)
-      return reply.header('etag', etagOf(contact)).send(await show(contact))
+      return reply.header('etag', versionEtagOf(contact)).send(await show(contact))
     },
   )
 
@@ -243,7 +242,7 @@ export async function peopleRoutes(http: HttpServer, ports: HttpPorts): Promise<
       const ifVersion = versionOf(request.headers['if-match'])
       const { id } = await contactOf(tenant, request.params.contact)
       const contact = await directory.change(tenant, id, parseContactChange(request.body), ifVersion)
-      return reply.header('etag', etagOf(contact)).send(await show(contact))
+      return reply.header('etag', versionEtagOf(contact)).send(await show(contact))
     },
   )
 

@@ -1,4 +1,4 @@
-import { EclusaError, parseTenantId } from '@eclusa/kernel'
+import { EclusaError } from '@eclusa/kernel'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import { z } from 'zod'
 import { gatewayErrors } from '../../errors.ts'
@@ -7,10 +7,10 @@ import { MAX_PASSWORD_LENGTH, MIN_PASSWORD_LENGTH } from '../../login/limits.ts'
 import type { LoginSession } from '../../login/logins.ts'
 import type { User } from '../../login/users.ts'
 import { callerOf } from '../auth.ts'
-import { noBody } from '../inputs.ts'
-import { badField } from '../problem.ts'
+import { noBody, tenantIdOf } from '../inputs.ts'
 import type { HttpPorts, HttpServer } from '../server.ts'
 import { assertOwnPage, clearToken, setToken, tokenOf } from '../session-cookie.ts'
+import { iso } from '../instants.ts'
 
 const userName = z
   .string('must be a text')
@@ -381,15 +381,5 @@ function assertNotStronger(request: FastifyRequest, scopes: readonly KeyScope[])
 }
 
 function reachOf(text: string): Reach {
-  if (text === '*') return '*'
-  try {
-    return parseTenantId(text)
-  } catch (error) {
-    if (error instanceof EclusaError) throw badField('reach', error.message.replace(/^tenant /, ''))
-    throw error
-  }
-}
-
-function iso(at: number): string {
-  return new Date(at).toISOString()
+  return text === '*' ? '*' : tenantIdOf(text, 'reach')
 }

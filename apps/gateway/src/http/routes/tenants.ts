@@ -1,4 +1,4 @@
-import { EclusaError, parseTenantId, type TenantId } from '@eclusa/kernel'
+import type { TenantId } from '@eclusa/kernel'
 import { queueErrors } from '@eclusa/queue'
 import type { FastifyRequest } from 'fastify'
 import { z } from 'zod'
@@ -7,9 +7,8 @@ import type { Removal, Tenant, TenantQuotas } from '../../tenants/tenant-store.t
 import { noQuotas } from '../../tenants/tenants.ts'
 import { callerOf } from '../auth.ts'
 import { limitInput } from '../conversation-inputs.ts'
-import { etagOf, versionOf } from '../etags.ts'
-import { noBody, tenantOf, tenantParams } from '../inputs.ts'
-import { badField } from '../problem.ts'
+import { ifMatch, versionEtagOf, versionOf } from '../etag.ts'
+import { noBody, tenantIdOf, tenantOf, tenantParams } from '../inputs.ts'
 import type { HttpPorts, HttpServer } from '../server.ts'
 
 const MAX_REMOVALS = 100
@@ -88,7 +87,6 @@ const listQuery = z.strictObject({
   limit: limitInput(500, 100),
 })
 
-const matchHeaders = z.looseObject({ 'if-match': z.string().max(40).optional() })
 const operators = { scope: 'admin', operatorsOnly: true, audit: 'own' } as const
 /** Also for tenants that are suspended or on their way out. */
 const anyState = { ...operators, anyTenant: true } as const
@@ -140,13 +138,13 @@ export async function tenantRoutes(http: HttpServer, ports: HttpPorts): Promise<
     },
     async (request, reply) => {
       const { name, quotas: wanted = {} } = request.body
-      const id = idOf(request.body.id)
+      const id = tenantIdOf(request.body.id, 'id')
       const made = await tenants.create(
         { id, name: name ?? id, quotas: mixed(noQuotas, wanted) },
         deedsOf(request),
       )
       await putSends(request, id, wanted.sends)
-      return reply.code(201).header('etag', etagOf(made)).send(shown(made))
+      return reply.code(201).header('etag', versionEtagOf(made)).send(shown(made))
     },
   )
 
@@ -164,7 +162,7 @@ export async function tenantRoutes(http: HttpServer, ports: HttpPorts): Promise<
     },
     async (request, reply) => {
       const tenant = tenants.named(tenantOf(request))
-      return reply.header('etag', etagOf(tenant)).send(shown(tenant))
+      return reply.header('etag', versionEtagOf(tenant)).send(shown(tenant))
     },
   )
 
@@ -181,7 +179,7 @@ export async function tenantRoutes(http: HttpServer, ports: HttpPorts): Promise<
         summary: 'Change the name or quotas of a tenant',
         description: 'What is left out stays.',
         params: tenantParams,
-        headers: matchHeaders,
+        headers: ifMatch,
         body: changeBody,
         response: { 200: tenantAnswer },
       },
@@ -199,7 +197,7 @@ export async function tenantRoutes(http: HttpServer, ports: HttpPorts): Promise<
         },
       )
       await putSends(request, id, wanted.sends)
-      return reply.header('etag', etagOf(changed)).send(shown(changed))
+      return reply.header('etag', versionEtagOf(changed)).send(shown(changed))
     },
   )
 
@@ -222,14 +220,14 @@ export async function tenantRoutes(http: HttpServer, ports: HttpPorts): Promise<
       },
       async (request, reply) => {
         const tenant = tenants.assertStays(tenantOf(request))
-        if (tenant.state === state) return reply.header('etag', etagOf(tenant)).send(shown(tenant))
+        if (tenant.state === state) return reply.header('etag', versionEtagOf(tenant)).send(shown(tenant))
         const action = `tenant.${verb === 'suspend' ? 'suspended' : 'resumed'}`
         const changed = await tenants.change(
           tenant.id,
           { state },
           { ifVersion: null, action, deeds: deedsOf(request) },
         )
-        return reply.header('etag', etagOf(changed)).send(shown(changed))
+        return reply.header('etag', versionEtagOf(changed)).send(shown(changed))
       },
     )
   }
@@ -323,15 +321,6 @@ function mixed(before: TenantQuotas, wanted: z.output<typeof quotasInput>): Tena
   const { sends: _, ...others } = wanted
   const given = Object.fromEntries(Object.entries(others).filter(([, value]) => value !== undefined))
   return { ...before, ...given }
-}
-
-function idOf(text: string): TenantId {
-  try {
-    return parseTenantId(text)
-  } catch (error) {
-    if (error instanceof EclusaError) throw badField('id', error.message.replace(/^tenant /, ''))
-    throw error
-  }
 }
 
 function shownRemoval({

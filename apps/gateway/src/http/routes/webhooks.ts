@@ -13,6 +13,7 @@ import { cursorInput, limitInput } from '../conversation-inputs.ts'
 import { instanceNamed, instantInput, noBody, tenantOf, tenantParams } from '../inputs.ts'
 import { badField } from '../problem.ts'
 import type { HttpPorts, HttpServer } from '../server.ts'
+import { iso, isoOrNull } from '../instants.ts'
 
 const MAX_OVERLAP_HOURS = 168
 
@@ -542,14 +543,6 @@ function shownHealth(health: WebhookHealth): z.input<typeof healthAnswer> {
 
 function nextOf(found: readonly { readonly seq: number }[], limit: number): number | null {
   return found.length < limit ? null : (found.at(-1)?.seq ?? null)
-}
-
-function iso(at: number): string {
-  return new Date(at).toISOString()
-}
-
-function isoOrNull(at: number | null): string | null {
-  return at === null ? null : iso(at)
 }
 
 /** Without the fields that were left out. */
