@@ -498,15 +498,17 @@ export class Delivery {
   // —— the writes that move or end a message ——
 
   /** WhatsApp has it. The same write claims the chat's next where that may go at once. */
-  async #end(lane: Lane, live: LiveMessage, sentAt: number, how: Mode): Promise<AfterMessage> {
+  async #end(lane: Lane, live: LiveMessage, ackAt: number, how: Mode): Promise<AfterMessage> {
     const { chat } = lane
     // Then the answer to the write before may have been lost, and the row have ended with it.
     const isAgain = chat.unfinished !== null
-    chat.unfinished = { live, sentAt }
+    chat.unfinished = { live, sentAt: ackAt }
     const { identity } = live
     const claims = how.sendNow && this.#host.mayGoOn(lane)
     if (claims) chat.arrived = NO_PRIORITY
     const { events, result } = await live.exclusively(async () => {
+      // A receipt can be heard before the acknowledgement; what was received was sent.
+      const sentAt = Math.min(ackAt, live.receivedAt ?? ackAt)
       const events = sentEvents(identity, sentAt, live)
       const finish: Finish = { sentAt, status: 'PROCESSING', events }
       const result = claims

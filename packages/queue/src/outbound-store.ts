@@ -588,6 +588,7 @@ export class OutboundStore {
     before: Tombstone,
     after: {
       readonly state: OutboundState
+      readonly sentAt: number | null
       readonly deliveredAt: number | null
       readonly readAt: number | null
     },
@@ -596,9 +597,17 @@ export class OutboundStore {
     return this.#unlessConflict(
       [
         {
-          sql: `update "OutboundTombstone" set state = ?, delivered_at = ?, read_at = ?, changed_at = ?
+          sql: `update "OutboundTombstone" set state = ?, sent_at = ?, delivered_at = ?, read_at = ?, changed_at = ?
               where seq = ? and state = ?`,
-          params: [after.state, after.deliveredAt, after.readAt, this.#clock.now(), before.seq, before.state],
+          params: [
+            after.state,
+            after.sentAt,
+            after.deliveredAt,
+            after.readAt,
+            this.#clock.now(),
+            before.seq,
+            before.state,
+          ],
           mustChange: 1,
         },
         ...events.map((event) => this.#log(event)),

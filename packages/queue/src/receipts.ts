@@ -76,10 +76,12 @@ export class Receipts {
     if (state !== 'SENT' && !(state === 'DELIVERED' && kind === 'read')) return true
     const deliveredAt = tombstone.deliveredAt ?? at
     const readAt = kind === 'read' ? at : null
+    // Heard before the message ended, and written after it: what was received was sent.
+    const sentAt = tombstone.sentAt === null ? null : Math.min(tombstone.sentAt, deliveredAt)
     const events: DurableEvent[] = []
     if (tombstone.deliveredAt === null) events.push(deliveredEvent(tombstone, deliveredAt))
     if (readAt !== null) events.push(readEvent(tombstone, readAt))
-    const after = { state: readAt === null ? 'DELIVERED' : 'READ', deliveredAt, readAt } as const
+    const after = { state: readAt === null ? 'DELIVERED' : 'READ', sentAt, deliveredAt, readAt } as const
     if (!(await this.#store.recordOnTombstone(tombstone, after, events))) return false
     for (const { name, event } of events) this.#emitter.emit(name, event)
     return true

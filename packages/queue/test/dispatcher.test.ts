@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { testEachDatabase as test } from '@eclusa/storage/test-kit'
-import { type ChatId, makeInstanceId } from '@eclusa/kernel'
+import { type ChatId, makeInstanceId, type MessageId } from '@eclusa/kernel'
 import { chatA, chatB, sessionError, startQueue } from './harness.ts'
 
 const unavailable = () => sessionError('SESSION_ACK_LATE', 'later', 'unknown')
@@ -387,4 +387,36 @@ test('a receipt that comes while the acknowledgement is awaited ends the wait: i
     h.events.filter((name) => /sent|delivered/.test(name)),
     ['outbound.sent', 'outbound.delivered', 'outbound.sent'],
   )
+})
+
+test('what was received was sent before, whichever of the two is heard first', async (t) => {
+  const h = await startQueue(t)
+  const times = async (id: string): Promise<readonly (number | null | undefined)[]> => {
+    const status = await h.queue.outbox.status(id as MessageId)
+    return [status?.sentAt, status?.deliveredAt]
+  }
+  const receive = (waMessageId: string, at: number): Promise<void> =>
+    h.queue.dispatcher.recordReceipt({
+      instance: h.instance,
+      waMessageIds: [waMessageId],
+      kind: 'delivered',
+      at,
+    })
+  // The acknowledgement comes while the receipt is being written.
+  h.sender.outcome = ({ content }) => (content.text === '1' ? 'hang' : 'ack')
+  const one = await h.enqueue('1')
+  await h.quiet()
+  const at = h.clock.now()
+  const received = receive(one.waMessageId, at)
+  await h.clock.tick(1)
+  h.sender.release()
+  await received
+  await h.quiet()
+  assert.deepEqual(await times(one.id), [at, at])
+  // The receipt came first, and is written after the message ended.
+  const two = await h.enqueue('2')
+  await h.quiet()
+  const sentAt = h.clock.now()
+  await receive(two.waMessageId, sentAt - 1)
+  assert.deepEqual(await times(two.id), [sentAt - 1, sentAt - 1])
 })
